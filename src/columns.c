@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * columns.c
+ *	  The table of columns and response fields, and the labels of the enums.
+ *
+ * A new field of the API is one row here and one value of JobColumn.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "columns.h"
+#include "labels.h"
+
+const JobColumnDef job_columns[COLUMN_COUNT] = {
+	[COLUMN_ID] = {"id", KIND_UUID},
+	[COLUMN_PARENT_ID] = {"parent_id", KIND_UUID},
+	[COLUMN_STATUS] = {"status", KIND_STATUS},
+	[COLUMN_RUNS] = {"runs", KIND_INTEGER},
+	[COLUMN_BATCH_ID] = {"batch_id", KIND_UUID},
+	[COLUMN_PROJECT_ID] = {"project_id", KIND_UUID},
+	[COLUMN_CREATED_AT] = {"created_at", KIND_TIMESTAMPTZ},
+	[COLUMN_UPDATED_AT] = {"updated_at", KIND_TIMESTAMPTZ},
+	[COLUMN_START_TIMESTAMP] = {"start_timestamp", KIND_TIMESTAMPTZ},
+	[COLUMN_END_TIMESTAMP] = {"end_timestamp", KIND_TIMESTAMPTZ},
+	[COLUMN_VARIABLES] = {"variables", KIND_JSONB},
+	[COLUMN_ERRORS] = {"errors", KIND_TEXT_ARRAY},
+	[COLUMN_PROGRESS] = {"progress", KIND_INTEGER},
+	[COLUMN_SEQUENCE] = {"sequence", KIND_TEXT},
+	[COLUMN_CREATION_ORDER] = {"creation_order", KIND_BIGINT},
+	[COLUMN_SLURM_JOB_ID] = {"slurm_job_id", KIND_TEXT},
+	[COLUMN_USER_ID] = {"user_id", KIND_TEXT},
+	[COLUMN_ORIGIN] = {"origin", KIND_ORIGIN},
+};
+
+const Labels job_status_labels = {
+	"JobStatus", 5, {"PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"}
+};
+
+const Labels origin_labels = {
+	"Origin", 3, {"CLIENT", "AZURE", "UNKNOWN"}
+};

@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * columns.h
+ *	  The columns of a jobs relation and the fields of a response.
+ *
+ * Both are one table: a field of the response is the column of its name.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_COLUMNS_H
+#define PASQAL_JOBS_COLUMNS_H
+
+/*
+ * The columns, in the order in which the API documents its fields.  Those up
+ * to FIELD_COUNT are the response's; RETURNING lists them in this order, so
+ * that a field's number is also its attribute's, counted from 0.
+ */
+typedef enum JobColumn
+{
+	COLUMN_ID,
+	COLUMN_PARENT_ID,
+	COLUMN_STATUS,
+	COLUMN_RUNS,
+	COLUMN_BATCH_ID,
+	COLUMN_PROJECT_ID,
+	COLUMN_CREATED_AT,
+	COLUMN_UPDATED_AT,
+	COLUMN_START_TIMESTAMP,
+	COLUMN_END_TIMESTAMP,
+	COLUMN_VARIABLES,
+	COLUMN_ERRORS,
+	COLUMN_PROGRESS,
+	COLUMN_SEQUENCE,
+	COLUMN_CREATION_ORDER,
+	COLUMN_SLURM_JOB_ID,
+
+	/* only filters look at these */
+	COLUMN_USER_ID,
+	COLUMN_ORIGIN
+} JobColumn;
+
+#define FIELD_COUNT		(COLUMN_SLURM_JOB_ID + 1)
+#define COLUMN_COUNT	(COLUMN_ORIGIN + 1)
+
+/* What a column holds; decides its type in SQL and its form in a response */
+typedef enum ColumnKind
+{
+	KIND_UUID,
+	KIND_TEXT,
+	KIND_INTEGER,
+	KIND_BIGINT,
+	KIND_TIMESTAMPTZ,
+	KIND_JSONB,
+	KIND_TEXT_ARRAY,
+	KIND_STATUS,				/* JobStatus, another enum with its labels,
+								 * text or varchar */
+	KIND_ORIGIN					/* Origin, likewise */
+} ColumnKind;
+
+typedef struct JobColumnDef
+{
+	const char *name;
+	ColumnKind	kind;
+} JobColumnDef;
+
+extern const JobColumnDef job_columns[COLUMN_COUNT];	/* indexed by JobColumn */
+
+#endif							/* PASQAL_JOBS_COLUMNS_H */

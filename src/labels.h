@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * labels.h
+ *	  The labels of the API's two enumerations, in the API's order.
+ *
+ * The types of the install script, the filters, the check of the jobs
+ * relation and the response all speak of these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_LABELS_H
+#define PASQAL_JOBS_LABELS_H
+
+typedef enum JobStatus
+{
+	JOB_PENDING,
+	JOB_RUNNING,
+	JOB_DONE,
+	JOB_ERROR,
+	JOB_CANCELED,
+	JOB_STATUS_OTHER			/* null, or a label that is none of ours */
+} JobStatus;
+
+#define MAX_LABELS		5
+
+/* An enumeration: the name of its type and the labels of its members */
+typedef struct Labels
+{
+	const char *type_name;
+	int			count;
+	const char *label[MAX_LABELS];
+} Labels;
+
+extern const Labels job_status_labels;	/* indexed by JobStatus */
+extern const Labels origin_labels;
+
+/* A cancel takes a job from one of two states */
+static inline bool
+job_is_cancelable(JobStatus status)
+{
+	return status == JOB_PENDING || status == JOB_RUNNING;
+}
+
+#endif							/* PASQAL_JOBS_LABELS_H */

@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * output.h
+ *	  A growing piece of memory that a response is written into.
+ *
+ * Like StringInfo, but it may pass 1 GB while it is built, has a limit of its
+ * user's choice, and lets the user write in place.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_OUTPUT_H
+#define PASQAL_JOBS_OUTPUT_H
+
+#include "utils/memutils.h"
+
+typedef struct Output
+{
+	char	   *data;
+	size_t		len;
+	size_t		capacity;
+	size_t		limit;			/* len may not pass this */
+} Output;
+
+static inline void
+output_init(Output *out, MemoryContext context, size_t limit)
+{
+	out->len = 0;
+	out->capacity = 1024;
+	out->limit = limit;
+	out->data = MemoryContextAlloc(context, out->capacity);
+}
+
+extern void output_grow(Output *out, size_t more);
+extern void output_too_large(size_t limit) pg_attribute_noreturn();
+
+/* Makes room for some more bytes and returns where they go; see output_grow */
+static inline char *
+output_reserve(Output *out, size_t more)
+{
+	if (more > out->capacity - out->len)
+		output_grow(out, more);
+	return out->data + out->len;
+}
+
+static inline void
+output_append(Output *out, const char *bytes, size_t len)
+{
+	memcpy(output_reserve(out, len), bytes, len);
+	out->len += len;
+}
+
+#define output_append_literal(out, literal) \
+	output_append(out, literal, sizeof(literal) - 1)
+
+#endif							/* PASQAL_JOBS_OUTPUT_H */

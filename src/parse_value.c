@@ -1,0 +1,560 @@
+/*-------------------------------------------------------------------------
+ *
+ * parse_value.c
+ *	  Reading one value of a filter from text: uuid, prefix of a uuid,
+ *	  integer, boolean, date-time.
+ *
+ * See parse_value.h for what all of them promise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "parse_value.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A double is decided by its first 767 significant decimal digits and by
+ * whether any later one is not zero, so longer numbers are cut there.
+ */
+#define MAX_SIGNIFICANT_DIGITS	768
+
+#define USECS_PER_SECOND		INT64_C(1000000)
+#define SECONDS_PER_DAY			86400
+
+/* pydantic takes numbers beyond this for milliseconds, and so on */
+#define MILLISECOND_WATERSHED	2e10
+
+/* ... and clamps those beyond this to the ends of Python's calendar */
+#define LARGEST_NUMBER			3e20
+
+/* The ends of Python's calendar, in microseconds since 1970 */
+#define PYTHON_DATETIME_MIN		(INT64_C(-62135596800) * USECS_PER_SECOND)
+#define PYTHON_DATETIME_MAX		(INT64_C(253402300800) * USECS_PER_SECOND - 1)
+
+typedef struct Text
+{
+	const char *at;
+	const char *end;
+} Text;
+
+static inline bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The value of a hexadecimal digit, or -1 */
+static inline int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/*
+ * The number of bytes of the blank at the start of a text, 0 if there is
+ * none.  Blank is what Python strips from around a number: ASCII's blanks
+ * and Unicode's (given as UTF-8 here).
+ */
+static size_t
+blank_length(const char *at, const char *end)
+{
+	const unsigned char *s = (const unsigned char *) at;
+	size_t		len = (size_t) (end - at);
+
+	if (len >= 1 && (s[0] == ' ' || (s[0] >= '\t' && s[0] <= '\r')))
+		return 1;
+	if (len >= 2 && s[0] == 0xC2 && (s[1] == 0x85 || s[1] == 0xA0))
+		return 2;				/* U+0085, U+00A0 */
+	if (len >= 3)
+	{
+		unsigned int c = ((unsigned int) s[0] << 16) | ((unsigned int) s[1] << 8) | s[2];
+
+		if (c == 0xE19A80 ||	/* U+1680 */
+			(c >= 0xE28080 && c <= 0xE2808A) || /* U+2000 to U+200A */
+			c == 0xE280A8 || c == 0xE280A9 ||	/* U+2028, U+2029 */
+			c == 0xE280AF ||	/* U+202F */
+			c == 0xE2819F ||	/* U+205F */
+			c == 0xE38080)		/* U+3000 */
+			return 3;
+	}
+	return 0;
+}
+
+/* The text without the blanks around it */
+static Text
+strip_blanks(const char *text, size_t len)
+{
+	Text		result = {text, text + len};
+	size_t		n;
+
+	while ((n = blank_length(result.at, result.end)) > 0)
+		result.at += n;
+
+	/* no byte of a longer blank is a blank of its own, so order is free */
+	for (;;)
+	{
+		size_t		left = (size_t) (result.end - result.at);
+
+		for (n = 1; n <= 3 && n <= left; n++)
+			if (blank_length(result.end - n, result.end) == n)
+				break;
+		if (n > 3 || n > left)
+			return result;
+		result.end -= n;
+	}
+}
+
+/*
+ * parse_uuid
+ *
+ * Thirty-two hexadecimal digits, read as Python's uuid.UUID() does: first
+ * every "urn:" is taken out, then every "uuid:", then braces around, then
+ * hyphens wherever they stand.
+ */
+bool
+parse_uuid(const char *text, size_t len, unsigned char result[PARSE_UUID_BYTES])
+{
+	const char *at = text;
+	const char *end = text + len;
+	char		digits[PARSE_UUID_BYTES * 2];
+	int			ndigits = 0;
+
+	/*
+	 * Taking out words and characters is done while reading, by a small
+	 * queue of what survives the first two steps: a survivor of the "urn:"
+	 * step can complete a "uuid:", hence the two stages.
+	 */
+	char		window[5];		/* survivors of "urn:" that may start "uuid:" */
+	int			nwindow = 0;
+	bool		leading = true; /* still among leading braces */
+	bool		closing = false;	/* seen a brace after the start */
+
+	for (;;)
+	{
+		char		c;
+
+		/* fill the window with survivors of the first step */
+		while (nwindow < 5 && at < end)
+		{
+			if (end - at >= 4 && memcmp(at, "urn:", 4) == 0)
+				at += 4;
+			else
+				window[nwindow++] = *at++;
+		}
+		if (nwindow == 0)
+			break;
+		if (nwindow == 5 && memcmp(window, "uuid:", 5) == 0)
+		{
+			nwindow = 0;
+			continue;
+		}
+
+		/* take one survivor of the second step */
+		c = window[0];
+		nwindow--;
+		memmove(window, window + 1, (size_t) nwindow);
+
+		if (c == '{' || c == '}')
+		{
+			/* braces are allowed around only */
+			if (!leading)
+				closing = true;
+			continue;
+		}
+		if (closing)
+			return false;
+		leading = false;
+		if (c == '-')
+			continue;
+		if (hex_digit(c) < 0 || ndigits == (int) sizeof(digits))
+			return false;
+		digits[ndigits++] = c;
+	}
+
+	if (ndigits != (int) sizeof(digits))
+		return false;
+	for (int i = 0; i < PARSE_UUID_BYTES; i++)
+		result[i] = (unsigned char) ((hex_digit(digits[2 * i]) << 4) |
+									 hex_digit(digits[2 * i + 1]));
+	return true;
+}
+
+/*
+ * parse_uuid_prefix
+ *
+ * Every text is a prefix; the question is only of which uuids.  Sets the
+ * lowest and the highest uuid whose text (8-4-4-4-12) begins with the text
+ * given, in either case, and returns true; returns false if there is none.
+ */
+bool
+parse_uuid_prefix(const char *text, size_t len,
+				  unsigned char lowest[PARSE_UUID_BYTES],
+				  unsigned char highest[PARSE_UUID_BYTES])
+{
+	int			ndigits = 0;
+	unsigned char low[PARSE_UUID_BYTES];
+	unsigned char high[PARSE_UUID_BYTES];
+
+	if (len > PARSE_UUID_TEXT)
+		return false;
+
+	memset(low, 0x00, sizeof(low));
+	memset(high, 0xFF, sizeof(high));
+
+	for (size_t i = 0; i < len; i++)
+	{
+		int			value;
+		int			shift;
+
+		if (i == 8 || i == 13 || i == 18 || i == 23)
+		{
+			if (text[i] != '-')
+				return false;
+			continue;
+		}
+		value = hex_digit(text[i]);
+		if (value < 0)
+			return false;
+		shift = (ndigits % 2 == 0) ? 4 : 0;
+		low[ndigits / 2] |= (unsigned char) (value << shift);
+		high[ndigits / 2] &= (unsigned char) ~((0xF ^ value) << shift);
+		ndigits++;
+	}
+
+	memcpy(lowest, low, sizeof(low));
+	memcpy(highest, high, sizeof(high));
+	return true;
+}
+
+/*
+ * parse_integer
+ *
+ * An optional sign and decimal digits, blanks around.  A number past int64
+ * becomes the nearest int64: as a bound on a column of PostgreSQL's type
+ * integer that means the same.
+ */
+bool
+parse_integer(const char *text, size_t len, int64_t *result)
+{
+	Text		t = strip_blanks(text, len);
+	bool		negative = false;
+	int64_t		value = 0;
+
+	if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
+		negative = (*t.at++ == '-');
+	if (t.at == t.end)
+		return false;
+
+	/* collected as a negative number, for there is one more of those */
+	for (; t.at < t.end; t.at++)
+	{
+		int			digit = *t.at - '0';
+
+		if (!is_digit(*t.at))
+			return false;
+		if (value < (INT64_MIN + digit) / 10)
+			value = INT64_MIN;
+		else
+			value = value * 10 - digit;
+	}
+
+	if (negative)
+		*result = value;
+	else
+		*result = (value == INT64_MIN) ? INT64_MAX : -value;
+	return true;
+}
+
+/*
+ * parse_boolean
+ *
+ * One of twelve words, in any case, no blanks around.
+ */
+bool
+parse_boolean(const char *text, size_t len, bool *result)
+{
+	static const struct
+	{
+		const char *word;
+		bool		value;
+	}			words[] = {
+		{"true", true}, {"t", true}, {"1", true},
+		{"on", true}, {"yes", true}, {"y", true},
+		{"false", false}, {"f", false}, {"0", false},
+		{"off", false}, {"no", false}, {"n", false},
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	{
+		size_t		at = 0;
+
+		if (strlen(words[i].word) != len)
+			continue;
+		while (at < len &&
+			   (text[at] >= 'A' && text[at] <= 'Z' ? text[at] + 32 : text[at]) == words[i].word[at])
+			at++;
+		if (at == len)
+		{
+			*result = words[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A decimal number as Python's float() reads it: blanks around, a sign,
+ * digits with a point among them, an exponent.  Not a number, infinities and
+ * numbers that a double cannot hold are refused.
+ */
+static bool
+parse_number(const char *text, size_t len, double *result)
+{
+	Text		t = strip_blanks(text, len);
+	char		digits[MAX_SIGNIFICANT_DIGITS + 32];
+	int			ndigits = 0;
+	int64_t		exponent = 0;
+	bool		negative = false;
+	bool		any = false;
+	bool		point = false;
+	bool		lost = false;	/* a digit other than 0 was cut off */
+	double		value;
+
+	if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
+		negative = (*t.at++ == '-');
+
+	for (; t.at < t.end; t.at++)
+	{
+		if (*t.at == '.')
+		{
+			if (point)
+				return false;
+			point = true;
+			continue;
+		}
+		if (!is_digit(*t.at))
+			break;
+		any = true;
+		if (point)
+			exponent--;
+		if (ndigits == 0 && *t.at == '0')
+			continue;
+		if (ndigits < MAX_SIGNIFICANT_DIGITS)
+			digits[ndigits++] = *t.at;
+		else
+		{
+			exponent++;
+			lost = lost || *t.at != '0';
+		}
+	}
+	if (!any)
+		return false;
+
+	if (t.at < t.end && (*t.at == 'e' || *t.at == 'E'))
+	{
+		bool		negative_exponent = false;
+		int64_t		given = 0;
+
+		t.at++;
+		if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
+			negative_exponent = (*t.at++ == '-');
+		if (t.at == t.end)
+			return false;
+		for (; t.at < t.end && is_digit(*t.at); t.at++)
+			if (given < INT64_C(1000000000000))
+				given = given * 10 + (*t.at - '0');
+		exponent += negative_exponent ? -given : given;
+	}
+	if (t.at != t.end)
+		return false;
+
+	if (ndigits == 0)
+		digits[ndigits++] = '0';
+	else if (lost)
+	{
+		digits[ndigits++] = '1';
+		exponent--;
+	}
+
+	/* write the exponent by hand: no locale, no printf */
+	if (exponent > 99999)
+		exponent = 99999;
+	if (exponent < -99999)
+		exponent = -99999;
+	digits[ndigits++] = 'e';
+	digits[ndigits++] = exponent < 0 ? '-' : '+';
+	if (exponent < 0)
+		exponent = -exponent;
+	for (int64_t unit = 10000; unit > 0; unit /= 10)
+		digits[ndigits++] = (char) ('0' + exponent / unit % 10);
+	digits[ndigits] = '\0';
+
+	value = strtod(digits, NULL);
+	if (isinf(value))
+		return false;
+	*result = negative ? -value : value;
+	return true;
+}
+
+/*
+ * Unix seconds (or milliseconds and so on, told apart by their size) to
+ * microseconds since 1970, rounded to even as Python's timedelta() does.
+ */
+static int64_t
+datetime_from_number(double seconds)
+{
+	double		whole;
+	double		fraction;
+	double		usecs;
+
+	if (seconds > LARGEST_NUMBER)
+		return PYTHON_DATETIME_MAX;
+	if (seconds < -LARGEST_NUMBER)
+		return PYTHON_DATETIME_MIN;
+	while (fabs(seconds) > MILLISECOND_WATERSHED)
+		seconds /= 1000;
+
+	fraction = modf(seconds, &whole) * USECS_PER_SECOND;
+	usecs = round(fraction);
+	if (fabs(fraction - usecs) == 0.5)
+		usecs = 2.0 * round(fraction / 2.0);
+	return (int64_t) whole * USECS_PER_SECOND + (int64_t) usecs;
+}
+
+/* Between min and max digits; false if there are fewer.  More stay unread. */
+static bool
+read_digits(Text *t, int min, int max, int *result)
+{
+	int			value = 0;
+	int			n = 0;
+
+	for (; n < max && t->at < t->end && is_digit(*t->at); n++)
+		value = value * 10 + (*t->at++ - '0');
+	*result = value;
+	return n >= min;
+}
+
+static bool
+read_char(Text *t, char c)
+{
+	if (t->at == t->end || *t->at != c)
+		return false;
+	t->at++;
+	return true;
+}
+
+/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar */
+static int64_t
+days_from_civil(int year, int month, int day)
+{
+	/* years that begin in March put the leap day last */
+	int64_t		y = month > 2 ? year : year - 1;
+	int64_t		m = month > 2 ? month - 3 : month + 9;
+	int64_t		days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
+
+	return days - 719468;
+}
+
+static bool
+date_exists(int year, int month, int day)
+{
+	static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	bool		leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+	if (year < 1 || month < 1 || month > 12 || day < 1)
+		return false;
+	return day <= lengths[month - 1] + (month == 2 && leap ? 1 : 0);
+}
+
+/*
+ * parse_datetime
+ *
+ * ISO 8601 with T or a blank between date and time, or a number (Unix
+ * seconds).  The result is in microseconds since 1970-01-01 00:00 UTC; a
+ * time without a zone is UTC.  A date alone is refused, and so are
+ * PostgreSQL's words ("now", "infinity").
+ */
+bool
+parse_datetime(const char *text, size_t len, int64_t *result)
+{
+	Text		t = {text, text + len};
+	double		number;
+	int			year,
+				month,
+				day,
+				hour,
+				minute,
+				second = 0,
+				usec = 0,
+				offset = 0;		/* minutes east of UTC */
+
+	if (parse_number(text, len, &number))
+	{
+		*result = datetime_from_number(number);
+		return true;
+	}
+
+	if (!read_digits(&t, 4, 4, &year) || !read_char(&t, '-') ||
+		!read_digits(&t, 1, 2, &month) || !read_char(&t, '-') ||
+		!read_digits(&t, 1, 2, &day) ||
+		!(read_char(&t, 'T') || read_char(&t, ' ')) ||
+		!read_digits(&t, 1, 2, &hour) || !read_char(&t, ':') ||
+		!read_digits(&t, 1, 2, &minute))
+		return false;
+
+	if (read_char(&t, ':'))
+	{
+		if (!read_digits(&t, 1, 2, &second))
+			return false;
+		if (read_char(&t, '.'))
+		{
+			const char *start = t.at;
+			int			ignored;
+
+			if (!read_digits(&t, 1, 6, &usec))
+				return false;
+			for (size_t n = (size_t) (t.at - start); n < 6; n++)
+				usec *= 10;
+			(void) read_digits(&t, 0, 6, &ignored);
+		}
+	}
+
+	if (!read_char(&t, 'Z') && t.at < t.end && (*t.at == '+' || *t.at == '-'))
+	{
+		bool		west = (*t.at++ == '-');
+		int			hours;
+		int			minutes = 0;
+
+		if (!read_digits(&t, 2, 2, &hours))
+			return false;
+		if (read_char(&t, ':') ? !read_digits(&t, 2, 2, &minutes) :
+			(t.at < t.end && is_digit(*t.at) && !read_digits(&t, 2, 2, &minutes)))
+			return false;
+		offset = hours * 60 + minutes;
+		if (offset >= 24 * 60)
+			return false;
+		if (west)
+			offset = -offset;
+	}
+
+	/* the regular expression's $ lets one newline pass */
+	(void) read_char(&t, '\n');
+	if (t.at != t.end)
+		return false;
+
+	if (!date_exists(year, month, day) || hour > 23 || minute > 59 || second > 59)
+		return false;
+
+	*result = ((days_from_civil(year, month, day) * SECONDS_PER_DAY +
+				hour * 3600 + minute * 60 + second - offset * 60) * USECS_PER_SECOND +
+			   usec);
+	return true;
+}

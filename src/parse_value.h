@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * parse_value.h
+ *	  Reading one value of a filter from text.
+ *
+ * These functions meet text that a stranger wrote, so they need nothing but
+ * that text: no PostgreSQL, no allocation, no locale, no global state.  They
+ * can be compiled and fuzzed alone.  All take a pointer and a length in
+ * bytes (the text need not end in a NUL and may hold any byte), return true
+ * and set *result if the text is such a value, and else return false and
+ * leave *result alone.  Text outside ASCII is taken to be UTF-8.
+ *
+ * What counts as such a value is what pydantic 1 accepts, which the
+ * documented API is built on, less some spellings that only Python knows;
+ * the README lists those.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_PARSE_VALUE_H
+#define PASQAL_JOBS_PARSE_VALUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PARSE_UUID_BYTES	16
+#define PARSE_UUID_TEXT		36	/* 8-4-4-4-12 */
+
+extern bool parse_uuid(const char *text, size_t len,
+					   unsigned char result[PARSE_UUID_BYTES]);
+extern bool parse_uuid_prefix(const char *text, size_t len,
+							  unsigned char lowest[PARSE_UUID_BYTES],
+							  unsigned char highest[PARSE_UUID_BYTES]);
+extern bool parse_integer(const char *text, size_t len, int64_t *result);
+extern bool parse_boolean(const char *text, size_t len, bool *result);
+extern bool parse_datetime(const char *text, size_t len, int64_t *result);
+
+#endif							/* PASQAL_JOBS_PARSE_VALUE_H */

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * problems.h
+ *	  What is wrong with a request, said as the API says it (HTTP 422).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_PROBLEMS_H
+#define PASQAL_JOBS_PROBLEMS_H
+
+#include "lib/stringinfo.h"
+
+#include "labels.h"
+
+typedef enum ProblemType
+{
+	PROBLEM_UUID,
+	PROBLEM_INTEGER,
+	PROBLEM_BOOLEAN,
+	PROBLEM_DATETIME,
+	PROBLEM_TEXT,
+	PROBLEM_EMPTY_TEXT,
+	PROBLEM_STATUS,
+	PROBLEM_ORIGIN,
+	PROBLEM_NULL,
+	PROBLEM_EMPTY_LIST,
+	PROBLEM_NO_OBJECT,
+	PROBLEM_UNKNOWN_KEY
+} ProblemType;
+
+/* Where a problem is: ["path", name], ["query"], ["query", name, index] … */
+typedef struct ProblemLocation
+{
+	const char *part;			/* "path" or "query" */
+	const char *name;			/* a key, not NUL-terminated, or NULL */
+	int			name_len;		/* bytes */
+	int			index;			/* in a list, or -1 */
+} ProblemLocation;
+
+/* The problems of one request, gathered in the order of their report */
+typedef struct Problems
+{
+	uint64		count;			/* all that were found */
+	uint64		limit;			/* how many of them the body will show */
+	StringInfoData entries;		/* their JSON, comma between */
+	char	   *message;		/* the first one in words */
+	char	   *hint;			/* for the first one */
+} Problems;
+
+#define PROBLEMS_NO_LIMIT	PG_UINT64_MAX
+#define PROBLEMS_IN_DETAIL	100
+
+extern void problems_init(Problems *problems, uint64 limit);
+extern void problems_add(Problems *problems, ProblemType type,
+						 ProblemLocation location, const char *hint);
+extern void problems_append_body(StringInfo body, const Problems *problems);
+extern void problems_raise(const Problems *problems) pg_attribute_noreturn();
+
+#endif							/* PASQAL_JOBS_PROBLEMS_H */

@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * response.c
+ *	  Gathering the answer of a cancel: jobs as the executor returns them,
+ *	  encoded at once; errors; the order of both.
+ *
+ * What a job or the whole looks like in the end is up to the encoder.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "columns.h"
+#include "response.h"
+
+/*
+ * response_init
+ *
+ * An empty response, whose memory comes from the current context.
+ */
+void
+response_init(Response *response, const ResponseEncoder *encoder,
+			  const JobsRelation *relation)
+{
+	memset(response, 0, sizeof(*response));
+	response->encoder = encoder;
+	response->relation = relation;
+	response->context = CurrentMemoryContext;
+	response->row_context = AllocSetContextCreate(CurrentMemoryContext,
+												  "pasqal_jobs row",
+												  ALLOCSET_DEFAULT_SIZES);
+	response->in_order = true;
+	output_init(&response->encoded, response->context, encoder->limit);
+}
+
+static int
+compare_jobs(const void *a, const void *b)
+{
+	const ResponseJob *ja = a;
+	const ResponseJob *jb = b;
+
+	CHECK_FOR_INTERRUPTS();
+	if (ja->no_creation_order != jb->no_creation_order)
+		return ja->no_creation_order ? 1 : -1;
+	if (ja->creation_order != jb->creation_order)
+		return ja->creation_order < jb->creation_order ? -1 : 1;
+	return memcmp(&ja->id, &jb->id, UUID_LEN);
+}
+
+/* Room for one more element of an array in the response's context */
+static void *
+grow_array(Response *response, void *array, size_t count, size_t *capacity, size_t size)
+{
+	if (count < *capacity)
+		return array;
+	*capacity = Max(16, *capacity * 2);
+	return array == NULL ?
+		MemoryContextAlloc(response->context, *capacity * size) :
+		repalloc_huge(array, *capacity * size);
+}
+
+static void
+add_job(TupleTableSlot *row, void *arg)
+{
+	Response   *response = arg;
+	ResponseJob *job;
+	MemoryContext old;
+
+	response->jobs = grow_array(response, response->jobs, response->job_count,
+								&response->job_capacity, sizeof(ResponseJob));
+	job = &response->jobs[response->job_count];
+	job->no_creation_order = row->tts_isnull[COLUMN_CREATION_ORDER];
+	job->creation_order = job->no_creation_order ? 0 :
+		DatumGetInt64(row->tts_values[COLUMN_CREATION_ORDER]);
+	if (row->tts_isnull[COLUMN_ID])
+		memset(&job->id, 0xFF, UUID_LEN);
+	else
+		job->id = *DatumGetUUIDP(row->tts_values[COLUMN_ID]);
+	if (response->in_order && response->job_count > 0)
+		response->in_order = compare_jobs(job - 1, job) <= 0;
+
+	/* containers of jsonb are aligned, so all jobs are */
+	while (response->encoded.len % sizeof(int32) != 0)
+		output_append(&response->encoded, "", 1);
+	job->offset = response->encoded.len;
+
+	old = MemoryContextSwitchTo(response->row_context);
+	response->encoder->encode_job(response, row);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(response->row_context);
+
+	if (response->encoded.len > response->encoder->limit)
+		output_too_large(response->encoder->limit);
+	job->len = response->encoded.len - job->offset;
+	response->job_count++;
+}
+
+static void
+add_error(const pg_uuid_t *id, const char *why, void *arg)
+{
+	Response   *response = arg;
+	ResponseError *error;
+
+	response->errors = grow_array(response, response->errors, response->error_count,
+								  &response->error_capacity, sizeof(ResponseError));
+	error = &response->errors[response->error_count++];
+	error->id = id;
+	error->why = why;
+}
+
+/* response_observer: what a cancel is to tell so that the response grows */
+CancelObserver
+response_observer(Response *response)
+{
+	return (CancelObserver) {add_job, add_error, response};
+}
+
+/*
+ * response_finish
+ *
+ * The whole answer, in memory of result_context: jobs by creation_order, then
+ * by id; errors by id.  Raises 54000 if it is too large.
+ */
+struct varlena *
+response_finish(Response *response, MemoryContext result_context)
+{
+	MemoryContext old;
+	struct varlena *result;
+
+	if (!response->in_order)
+		qsort(response->jobs, response->job_count, sizeof(ResponseJob), compare_jobs);
+
+	old = MemoryContextSwitchTo(result_context);
+	result = response->encoder->finish(response);
+	MemoryContextSwitchTo(old);
+	return result;
+}

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * response.h
+ *	  The answer of a cancel in the API's shape.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_RESPONSE_H
+#define PASQAL_JOBS_RESPONSE_H
+
+#include "output.h"
+#include "cancel.h"
+
+typedef struct Response Response;
+
+/* A form in which a response can be given */
+typedef struct ResponseEncoder
+{
+	/* No response may have more bytes */
+	size_t		limit;
+
+	/* Appends one job to response->encoded */
+	void		(*encode_job) (Response *response, TupleTableSlot *row);
+
+	/* Puts all together, in memory of the current context */
+	struct varlena *(*finish) (Response *response);
+} ResponseEncoder;
+
+extern const ResponseEncoder response_as_jsonb;
+
+/* A canceled job: where it stands in response->encoded, where in the answer */
+typedef struct ResponseJob
+{
+	int64		creation_order;
+	pg_uuid_t	id;
+	bool		no_creation_order;	/* null, which comes last */
+	uint32		len;
+	size_t		offset;
+} ResponseJob;
+
+/* A job that was not canceled */
+typedef struct ResponseError
+{
+	const pg_uuid_t *id;
+	const char *why;
+} ResponseError;
+
+struct Response
+{
+	const ResponseEncoder *encoder;
+	const JobsRelation *relation;
+	MemoryContext context;		/* for what lasts as long as the response */
+	MemoryContext row_context;	/* for one row; reset with each */
+	Output		encoded;		/* the jobs, in the order they came in */
+	ResponseJob *jobs;
+	size_t		job_count;
+	size_t		job_capacity;
+	bool		in_order;		/* the jobs came in the order of the answer */
+	ResponseError *errors;		/* by id */
+	size_t		error_count;
+	size_t		error_capacity;
+};
+
+extern void response_init(Response *response, const ResponseEncoder *encoder,
+						  const JobsRelation *relation);
+extern CancelObserver response_observer(Response *response);
+extern struct varlena *response_finish(Response *response, MemoryContext result_context);
+
+#endif							/* PASQAL_JOBS_RESPONSE_H */

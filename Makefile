@@ -1,4 +1,9 @@
 # pasqal_jobs/Makefile
+#
+# make, make install and make installcheck are plain PGXS, for a server of
+# your own. The other targets bring their own server and leave nothing behind.
+
+.DEFAULT_GOAL = all
 
 EXTENSION = pasqal_jobs
 MODULE_big = pasqal_jobs
@@ -21,6 +26,20 @@ PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"
 
 PG_CPPFLAGS = -I$(srcdir)/src
 
-PG_CONFIG = pg_config
+REGRESS = setup cancel filters problems relations calls security install
+EXTRA_CLEAN = output_iso
+
+# These need no PostgreSQL to be there yet
+SANDBOX_GOALS = demo test
+
+ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
+PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+endif
+
+.PHONY: $(SANDBOX_GOALS)
+demo:
+	@test/demo.sh
+test:
+	@test/suite.sh

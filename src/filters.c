@@ -134,7 +134,7 @@ read_uuid(const GivenValue *given, Datum *value)
 	unsigned char bytes[PARSE_UUID_BYTES];
 
 	if (given->type != jbvString ||
-		!parse_uuid(given->val.string.val, given->val.string.len, bytes))
+		!uuid_from_text(given->val.string.val, given->val.string.len, bytes))
 		return false;
 	*value = uuid_datum(bytes);
 	return true;
@@ -149,7 +149,7 @@ read_uuid_prefix(const GivenValue *given, Datum *values)
 
 	if (given->type != jbvString)
 		return false;
-	if (!parse_uuid_prefix(given->val.string.val, given->val.string.len,
+	if (!uuid_prefix_from_text(given->val.string.val, given->val.string.len,
 						   lowest, highest))
 	{
 		memset(lowest, 0xFF, sizeof(lowest));
@@ -194,7 +194,7 @@ read_integer(const GivenValue *given, Datum *value)
 	int			len;
 	int64_t		number;
 
-	if (!text_or_number(given, &text, &len) || !parse_integer(text, len, &number))
+	if (!text_or_number(given, &text, &len) || !integer_from_text(text, len, &number))
 		return false;
 	*value = Int64GetDatum(number);
 	return true;
@@ -209,7 +209,7 @@ read_boolean(const GivenValue *given, Datum *value)
 
 	if (given->type == jbvBool)
 		boolean = given->val.boolean;
-	else if (!text_or_number(given, &text, &len) || !parse_boolean(text, len, &boolean))
+	else if (!text_or_number(given, &text, &len) || !boolean_from_text(text, len, &boolean))
 		return false;
 	*value = BoolGetDatum(boolean);
 	return true;
@@ -223,7 +223,7 @@ read_datetime(const GivenValue *given, Datum *value)
 	int64_t		usecs;
 	TimestampTz timestamp;
 
-	if (!text_or_number(given, &text, &len) || !parse_datetime(text, len, &usecs))
+	if (!text_or_number(given, &text, &len) || !datetime_from_text(text, len, &usecs))
 		return false;
 	/* all of Python's calendar lies well within PostgreSQL's */
 	timestamp = usecs - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;

@@ -254,8 +254,8 @@ static void
 check_relation(Relation rel, JobsRelation *result)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	const char *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												  RelationGetRelationName(rel));
+	const char *name = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(rel)),
+								RelationGetRelationName(rel));
 
 	memset(result, 0, sizeof(*result));
 	result->relid = RelationGetRelid(rel);

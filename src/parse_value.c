@@ -113,14 +113,14 @@ strip_blanks(const char *text, size_t len)
 }
 
 /*
- * parse_uuid
+ * uuid_from_text
  *
  * Thirty-two hexadecimal digits, read as Python's uuid.UUID() does: first
  * every "urn:" is taken out, then every "uuid:", then braces around, then
  * hyphens wherever they stand.
  */
 bool
-parse_uuid(const char *text, size_t len, unsigned char result[PARSE_UUID_BYTES])
+uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYTES])
 {
 	const char *at = text;
 	const char *end = text + len;
@@ -188,14 +188,14 @@ parse_uuid(const char *text, size_t len, unsigned char result[PARSE_UUID_BYTES])
 }
 
 /*
- * parse_uuid_prefix
+ * uuid_prefix_from_text
  *
  * Every text is a prefix; the question is only of which uuids.  Sets the
  * lowest and the highest uuid whose text (8-4-4-4-12) begins with the text
  * given, in either case, and returns true; returns false if there is none.
  */
 bool
-parse_uuid_prefix(const char *text, size_t len,
+uuid_prefix_from_text(const char *text, size_t len,
 				  unsigned char lowest[PARSE_UUID_BYTES],
 				  unsigned char highest[PARSE_UUID_BYTES])
 {
@@ -235,14 +235,14 @@ parse_uuid_prefix(const char *text, size_t len,
 }
 
 /*
- * parse_integer
+ * integer_from_text
  *
  * An optional sign and decimal digits, blanks around.  A number past int64
  * becomes the nearest int64: as a bound on a column of PostgreSQL's type
  * integer that means the same.
  */
 bool
-parse_integer(const char *text, size_t len, int64_t *result)
+integer_from_text(const char *text, size_t len, int64_t *result)
 {
 	Text		t = strip_blanks(text, len);
 	bool		negative = false;
@@ -274,12 +274,12 @@ parse_integer(const char *text, size_t len, int64_t *result)
 }
 
 /*
- * parse_boolean
+ * boolean_from_text
  *
  * One of twelve words, in any case, no blanks around.
  */
 bool
-parse_boolean(const char *text, size_t len, bool *result)
+boolean_from_text(const char *text, size_t len, bool *result)
 {
 	static const struct
 	{
@@ -475,7 +475,7 @@ date_exists(int year, int month, int day)
 }
 
 /*
- * parse_datetime
+ * datetime_from_text
  *
  * ISO 8601 with T or a blank between date and time, or a number (Unix
  * seconds).  The result is in microseconds since 1970-01-01 00:00 UTC; a
@@ -483,7 +483,7 @@ date_exists(int year, int month, int day)
  * PostgreSQL's words ("now", "infinity").
  */
 bool
-parse_datetime(const char *text, size_t len, int64_t *result)
+datetime_from_text(const char *text, size_t len, int64_t *result)
 {
 	Text		t = {text, text + len};
 	double		number;

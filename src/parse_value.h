@@ -26,13 +26,13 @@
 #define PARSE_UUID_BYTES	16
 #define PARSE_UUID_TEXT		36	/* 8-4-4-4-12 */
 
-extern bool parse_uuid(const char *text, size_t len,
+extern bool uuid_from_text(const char *text, size_t len,
 					   unsigned char result[PARSE_UUID_BYTES]);
-extern bool parse_uuid_prefix(const char *text, size_t len,
+extern bool uuid_prefix_from_text(const char *text, size_t len,
 							  unsigned char lowest[PARSE_UUID_BYTES],
 							  unsigned char highest[PARSE_UUID_BYTES]);
-extern bool parse_integer(const char *text, size_t len, int64_t *result);
-extern bool parse_boolean(const char *text, size_t len, bool *result);
-extern bool parse_datetime(const char *text, size_t len, int64_t *result);
+extern bool integer_from_text(const char *text, size_t len, int64_t *result);
+extern bool boolean_from_text(const char *text, size_t len, bool *result);
+extern bool datetime_from_text(const char *text, size_t len, int64_t *result);
 
 #endif							/* PASQAL_JOBS_PARSE_VALUE_H */

@@ -1,0 +1,133 @@
+--
+-- Calls from wherever SQL can call
+--
+-- in PL/pgSQL, its errors caught
+DO $$
+DECLARE
+	answer jsonb := cancel_jobs(batch(1), '{"id__starts_with": "00000001"}');
+	d text;
+BEGIN
+	RAISE NOTICE '%', told(answer);
+	BEGIN
+		PERFORM cancel_jobs(batch(1), '{"nonsense": 1}');
+	EXCEPTION WHEN invalid_parameter_value THEN
+		GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL;
+		RAISE NOTICE '%', d::jsonb->'detail'->0->'loc';
+	END;
+	RAISE NOTICE '%', told(cancel_jobs(batch(1), '{"id__starts_with": "00000002"}'));
+END
+$$;
+SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
+-- in a transaction and a subtransaction that are rolled back
+BEGIN;
+SELECT told(cancel_jobs(batch(1), '{"id__starts_with": "00000003"}'));
+SAVEPOINT s;
+SELECT told(cancel_jobs(batch(1)));
+ROLLBACK TO s;
+SELECT told(cancel_jobs(batch(1)));
+ROLLBACK;
+SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
+TRUNCATE jobs;
+-- over several batches
+SELECT submit(batch(n), 1 + 10 * n) FROM generate_series(1, 3) AS n;
+BEGIN;
+SELECT right(b::text, 2) AS batch, told(cancel_jobs(b, '{"user_id": "alice"}')) FROM (SELECT DISTINCT batch_id AS b FROM jobs) AS x ORDER BY b;
+ROLLBACK;
+-- twice in one statement: the second sees what the first did
+BEGIN;
+SELECT told(cancel_jobs(batch(1), '{"user_id": "alice"}')), told(cancel_jobs(batch(1)));
+ROLLBACK;
+-- after a change in the same statement's function, in a CTE, as a default of a prepared statement
+BEGIN;
+WITH c AS MATERIALIZED (SELECT cancel_jobs(batch(1)) AS answer) SELECT told(answer) FROM c;
+ROLLBACK;
+PREPARE c (uuid, jsonb) AS SELECT told(cancel_jobs($1, $2));
+BEGIN; EXECUTE c (batch(1), '{"user_id": "bob"}'); EXECUTE c (batch(2), '{"user_id": "bob"}'); EXECUTE c (batch(1), '{}'); ROLLBACK;
+-- from a trigger that a cancel fires: canceling a job cancels its children's batch
+CREATE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
+BEGIN
+	IF NEW.batch_id = batch(1) THEN
+		answer := told(cancel_jobs(batch(2), jsonb_build_object('min_runs', NEW.runs, 'max_runs', NEW.runs)));
+		RAISE NOTICE '% after %: %', tg_when, NEW.runs, answer;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
+BEGIN; SELECT told(cancel_jobs(batch(1))); SELECT told(cancel_jobs(batch(2))); ROLLBACK;
+DROP TRIGGER children ON jobs;
+CREATE TRIGGER children BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
+BEGIN; SELECT told(cancel_jobs(batch(1))); SELECT told(cancel_jobs(batch(2))); ROLLBACK;
+-- even with the same statement for the same batch, from deep within
+CREATE OR REPLACE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.runs > 0 AND pg_trigger_depth() < 4 THEN
+		RAISE NOTICE 'depth %: %', pg_trigger_depth(), told(cancel_jobs(batch(pg_trigger_depth() + 1), '{"max_runs": 100}'));
+	END IF;
+	RETURN NEW;
+END
+$$;
+BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); ROLLBACK;
+DROP TRIGGER children ON jobs;
+-- a trigger that makes the plans of the cancel outdated while it runs
+CREATE OR REPLACE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		CREATE TYPE passing AS ENUM ('x');
+		ALTER TYPE passing RENAME VALUE 'x' TO 'y';
+		DROP TYPE passing;
+		CREATE SCHEMA passing;
+		DROP SCHEMA passing;
+		PERFORM cancel_jobs(batch(3), '{"max_runs": 100}');
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
+BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); SELECT told(cancel_jobs(batch(3), '{"max_runs": 100}')); ROLLBACK;
+DROP TRIGGER children ON jobs;
+-- triggers have the last word: they keep a job, change its status, fail
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	CASE NEW.runs
+		WHEN 100 THEN RETURN NULL;
+		WHEN 200 THEN NEW.status := 'DONE';
+		WHEN 300 THEN NEW.status := OLD.status;
+		ELSE NULL;
+	END CASE;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER keep BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION keep();
+SELECT tried(batch(1));
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(11), job(12), job(13), job(14), job(15))));
+-- the job is kept, but does not match any more
+SELECT tried(batch(1), '{"status": "PENDING"}');
+DROP TRIGGER keep ON jobs;
+ALTER TABLE jobs ADD CONSTRAINT not_this CHECK (NOT (status = 'CANCELED' AND runs = 400));
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE jobs DROP CONSTRAINT not_this;
+-- the session's TimeZone and DateStyle are not seen
+SET TimeZone = 'America/New_York'; SET DateStyle = 'German'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'escape'; SET extra_float_digits = -15;
+BEGIN;
+SELECT cancel_jobs(batch(1), jsonb_build_object('id', job(13), 'start_date', '2023-03-20T13:00'))
+	#- '{data,jobs,0,updated_at}' #- '{data,jobs,0,end_timestamp}';
+ROLLBACK;
+SET TimeZone = 'UTC';
+BEGIN;
+SELECT (j->>'updated_at') = to_char(now(), 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS isoformat, j->>'updated_at' = j->>'end_timestamp' AS both
+FROM jsonb_array_elements(cancel_jobs(batch(1))->'data'->'jobs') AS j LIMIT 1;
+ROLLBACK;
+RESET TimeZone; RESET DateStyle; RESET IntervalStyle; RESET bytea_output; RESET extra_float_digits;
+-- where it cannot be
+BEGIN READ ONLY; SELECT cancel_jobs(batch(1)); ROLLBACK;
+-- many different statements in one session, more than are kept
+SELECT count(DISTINCT tried(batch(1), (SELECT jsonb_object_agg(key, value) FROM
+	(SELECT key, value, row_number() OVER () AS bit FROM jsonb_each(jsonb_build_object('id__starts_with', '0', 'batch_id', batch(1), 'project_id',
+		jsonb_build_array(project(1), project(2), project(3)), 'user_id', '["alice", "bob"]'::jsonb, 'status', '["PENDING", "RUNNING"]'::jsonb,
+		'min_runs', 1, 'max_runs', 1000, 'start_date', '1980-01-01T00:00Z', 'origin', '["CLIENT", "AZURE", "UNKNOWN"]'::jsonb))) AS k WHERE n & (1 << bit::int) > 0)))
+FROM generate_series(2, 1022, 2) AS n;
+TRUNCATE jobs;
+SELECT submit(batch(1));

@@ -1,0 +1,90 @@
+--
+-- Each filter alone, in each spelling, and several together
+--
+-- id
+SELECT tried(batch(1), jsonb_build_object('id', job(1)));
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(4), job(2), job(4), job(5))));
+SELECT tried(batch(1), '{"id": "{00000002000040008000000000000002}"}');
+SELECT tried(batch(1), '{"id": ["urn:uuid:00000002-0000-4000-8000-000000000002", "00000001-0000-4000-8000-00000000000A"]}');
+-- named ids always get an answer
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(5), job(99), job(2)), 'user_id', 'alice'));
+SELECT tried(batch(2), jsonb_build_object('id', job(1)));
+-- id__starts_with
+SELECT tried(batch(1), '{"id__starts_with": "00000001"}');
+SELECT tried(batch(1), '{"id__starts_with": "00000001-"}');
+SELECT tried(batch(1), '{"id__starts_with": "00000001-0000-4000-8000-000000000001"}');
+SELECT tried(batch(1), '{"id__starts_with": "0"}');
+SELECT tried(batch(1), '{"id__starts_with": "000000010000"}');
+SELECT tried(batch(1), '{"id__starts_with": "%"}');
+SELECT tried(batch(1), '{"id__starts_with": "00000001-0000-4000-8000-0000000000011"}');
+BEGIN;
+INSERT INTO jobs (id, batch_id, project_id, runs, creation_order) VALUES
+	('abcdef00-0000-4000-8000-000000000011', batch(1), project(1), 1, 11),
+	('abcdeeff-ffff-ffff-ffff-ffffffffff12', batch(1), project(1), 1, 12),
+	('abcdf000-0000-4000-8000-000000000013', batch(1), project(1), 1, 13);
+SELECT told(cancel_jobs(batch(1), '{"id__starts_with": "AbCdEf"}'));
+SELECT told(cancel_jobs(batch(1), '{"id__starts_with": "abcde"}'));
+ROLLBACK;
+-- batch_id
+SELECT tried(batch(1), jsonb_build_object('batch_id', batch(1)));
+SELECT tried(batch(1), jsonb_build_object('batch_id', jsonb_build_array(batch(3), batch(1))));
+SELECT tried(batch(1), jsonb_build_object('batch_id', jsonb_build_array(batch(3), batch(2))));
+-- project_id
+SELECT tried(batch(1), jsonb_build_object('project_id', project(2)));
+SELECT tried(batch(1), jsonb_build_object('project_id', jsonb_build_array(project(2), project(3))));
+-- user_id
+SELECT tried(batch(1), '{"user_id": "alice"}');
+SELECT tried(batch(1), '{"user_id": ["bob", "carol", "bob"]}');
+SELECT tried(batch(1), '{"user_id": "Alice"}');
+SELECT tried(batch(1), '{"user_id": ""}');
+-- status
+SELECT tried(batch(1), '{"status": "PENDING"}');
+SELECT tried(batch(1), '{"status": ["RUNNING", "ERROR", "RUNNING"]}');
+SELECT tried(batch(1), '{"status": ["PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"]}');
+SELECT tried(batch(1), '{"status": "DONE"}');
+-- min_runs, max_runs
+SELECT tried(batch(1), '{"min_runs": 200, "max_runs": "300"}');
+SELECT tried(batch(1), '{"min_runs": " +0000000000000000000000000000301 "}');
+SELECT tried(batch(1), '{"min_runs": 2147483648}');
+SELECT tried(batch(1), '{"max_runs": 99999999999999999999999999}');
+SELECT tried(batch(1), '{"max_runs": "-99999999999999999999999999"}');
+SELECT tried(batch(1), '{"max_runs": 2e2}');
+-- errors
+SELECT tried(batch(1), '{"errors": true}');
+SELECT tried(batch(1), '{"errors": false}');
+SELECT tried(batch(1), '{"errors": "Yes"}') = tried(batch(1), '{"errors": 1}') AS same;
+SELECT bool_and(tried(batch(1), jsonb_build_object('errors', w)) = tried(batch(1), '{"errors": true}')) AS truths
+FROM unnest('{true,t,1,on,yes,y,TRUE,oN}'::text[]) AS w;
+SELECT bool_and(tried(batch(1), jsonb_build_object('errors', w)) = tried(batch(1), '{"errors": false}')) AS falsehoods
+FROM unnest('{false,f,0,off,no,n,FALSE,ofF}'::text[]) AS w;
+-- origin
+SELECT tried(batch(1), '{"origin": "AZURE"}');
+SELECT tried(batch(1), '{"origin": ["UNKNOWN", "CLIENT"]}');
+-- start_date, end_date: as documented, execution
+SELECT tried(batch(1), '{"start_date": "2023-03-20T13:00:00Z"}');
+SELECT tried(batch(1), '{"start_date": "2023-03-20T13:00:00.000001Z", "end_date": "2023-03-21T17:00"}');
+-- and as the Python client documents them, creation
+SET pasqal_jobs.date_filter = 'creation';
+SELECT tried(batch(1), '{"start_date": "2023-03-03T12:00:00Z"}');
+SELECT tried(batch(1), '{"end_date": "2023-03-03T12:00:00Z"}');
+RESET pasqal_jobs.date_filter;
+-- spellings of one moment, 2023-03-20 13:00 UTC: job 3 matches, job 4 too; a microsecond later only job 4
+SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 3, 4' AS as_meant
+FROM unnest(ARRAY['2023-03-20T13:00:00Z', '2023-03-20 13:00', '2023-03-20T13:00:00', '2023-03-20T13:00:00.000000',
+				  '2023-03-20T15:00:00+02:00', '2023-03-20T15:00:00+0200', '2023-03-20T15:00:00+02', '2023-3-20T13:00Z',
+				  '2023-03-19T23:00-14:00', '2023-03-20T13:00:00.000000999999Z', '1679317200', '1679317200.0', ' 1679317200e0 ',
+				  '1679317200000', '1679317200000000', '2023-03-20T13:00Z' || E'\n']) AS spelling;
+SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 4' AS as_meant
+FROM unnest(ARRAY['2023-03-20T13:00:00.000001Z', '2023-03-20T13:00:00.0000019Z', '1679317200.000001', '1679317200000.001']) AS spelling;
+SELECT tried(batch(1), '{"start_date": 1679317200, "status": "RUNNING"}'), tried(batch(1), '{"start_date": 1679317200000.001, "status": "RUNNING"}');
+SELECT tried(batch(1), '{"start_date": 4e20}'), tried(batch(1), '{"start_date": "0001-01-01T00:00+23:59", "user_id": "alice"}');
+-- all at once
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(3), job(4)), 'id__starts_with', '00000003', 'batch_id', batch(1),
+	'project_id', project(1), 'user_id', 'alice', 'status', 'RUNNING', 'min_runs', 300, 'max_runs', 300, 'errors', true,
+	'origin', NULL, 'start_date', '2023-03-20T13:00Z') - 'origin');
+SELECT tried(batch(1), jsonb_build_object('project_id', project(1), 'user_id', 'alice', 'errors', true, 'min_runs', 1));
+-- a long list is planned for its values; answers are the same
+SELECT tried(batch(1), jsonb_build_object('id', (SELECT jsonb_agg(job(n)) FROM generate_series(1, 4) AS n)))
+	 = tried(batch(1), jsonb_build_object('id', (SELECT jsonb_agg(job(1 + n % 4)) FROM generate_series(1, 5000) AS n))) AS same;
+SELECT left(tried(batch(1), jsonb_build_object('id', (SELECT jsonb_agg(job(n)) FROM generate_series(3, 3000) AS n))), 70);
+SELECT tried(batch(1), jsonb_build_object('user_id', (SELECT jsonb_agg('user ' || n) || '["bob"]' FROM generate_series(1, 1000) AS n)));

@@ -1,0 +1,168 @@
+--
+-- Relations that hold jobs, and relations that do not
+--
+-- the setting: a name as in SQL, looked up in search_path, never among
+-- temporary tables
+BEGIN;
+CREATE TEMP TABLE jobs (LIKE public.jobs INCLUDING ALL);
+INSERT INTO pg_temp.jobs SELECT * FROM public.jobs;
+SELECT told(cancel_jobs(batch(1), '{"user_id": "alice"}'));
+SELECT count(*) FILTER (WHERE status = 'CANCELED') AS temporary, (SELECT count(*) FROM public.jobs WHERE status = 'CANCELED') AS permanent FROM pg_temp.jobs;
+SET LOCAL search_path = pg_temp, public;
+SELECT told(cancel_jobs(batch(1), '{"user_id": "bob"}'));
+-- unless it is qualified so
+SET LOCAL pasqal_jobs.jobs_table = 'pg_temp.jobs';
+SELECT told(cancel_jobs(batch(1), '{"user_id": "bob"}'));
+ROLLBACK;
+\x on
+SET pasqal_jobs.jobs_table = 'elsewhere';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'nowhere.jobs';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = '';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'a.b.c.d';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'jobs; DROP TABLE jobs';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'jobs_batch_id_idx';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+-- a bad batch or filter is told before a bad setting
+SELECT message FROM failure($$SELECT cancel_jobs(NULL)$$);
+RESET pasqal_jobs.jobs_table;
+-- date_filter is checked as it is set, and no other setting has our prefix
+SELECT * FROM failure($$SET pasqal_jobs.date_filter = 'finished'$$);
+SELECT * FROM failure($$SET pasqal_jobs.job_table = 'x'$$);
+
+-- columns that are missing or of another type
+CREATE SCHEMA "My Schema";
+SELECT create_jobs_table('"My Schema"."Odd ""Jobs"""');
+SET pasqal_jobs.jobs_table = '"My Schema"."Odd ""Jobs"""';
+INSERT INTO "My Schema"."Odd ""Jobs""" SELECT * FROM jobs;
+SELECT tried(batch(1));
+ALTER TABLE "My Schema"."Odd ""Jobs""" RENAME COLUMN progress TO progres;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE "My Schema"."Odd ""Jobs""" RENAME COLUMN progres TO progress;
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN runs TYPE bigint;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN runs TYPE int;
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN origin TYPE char(7);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+CREATE TYPE state AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR');
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN origin TYPE origin USING trim(origin)::origin,
+	ALTER COLUMN status DROP DEFAULT, ALTER COLUMN status TYPE state USING replace(status::text, 'CANCELED', 'DONE')::state;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN created_at TYPE timestamp;
+ALTER TYPE state ADD VALUE 'CANCELED';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN created_at TYPE timestamptz;
+\x off
+-- it has all now, with an enum of its own; more labels do no harm
+SELECT tried(batch(1), '{"status": ["RUNNING", "ERROR"]}');
+ALTER TYPE state ADD VALUE 'PAUSED';
+UPDATE "My Schema"."Odd ""Jobs""" SET status = 'PAUSED' WHERE id = job(1);
+SELECT tried(batch(1));
+-- a label or a schema with another name is noticed
+ALTER TYPE state RENAME VALUE 'PENDING' TO 'WAITING';
+SELECT message, detail FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TYPE state RENAME VALUE 'WAITING' TO 'PENDING';
+SELECT tried(batch(1), '{"user_id": "bob"}');
+ALTER SCHEMA "My Schema" RENAME TO mine;
+SET pasqal_jobs.jobs_table = 'mine."Odd ""Jobs"""';
+SELECT tried(batch(1), '{"user_id": "bob"}');
+ALTER TABLE mine."Odd ""Jobs""" RENAME TO jobs;
+SET pasqal_jobs.jobs_table = 'mine.jobs';
+SELECT tried(batch(1), '{"user_id": "bob"}');
+-- unqualified, the first schema of search_path that has one
+SET pasqal_jobs.jobs_table = 'jobs';
+SET search_path = mine, public;
+SELECT tried(batch(1), '{"status": "PENDING"}');
+SET search_path = public, mine;
+SELECT tried(batch(1), '{"status": "PENDING"}');
+
+-- status and origin as text, with values beyond the labels
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE text, ALTER COLUMN status DROP NOT NULL, ALTER COLUMN origin TYPE varchar(20);
+SET pasqal_jobs.jobs_table = 'mine.jobs';
+UPDATE mine.jobs SET status = CASE id WHEN job(1) THEN 'pending' WHEN job(6) THEN NULL ELSE status END;
+SELECT tried(batch(1));
+SELECT tried(batch(1), '{"status": ["RUNNING", "ERROR"], "origin": ["CLIENT", "UNKNOWN"]}');
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE varchar, ALTER COLUMN origin TYPE text;
+SELECT tried(batch(1), '{"status": "RUNNING", "origin": "UNKNOWN"}');
+-- domains are what they are made of
+CREATE DOMAIN job_state AS text CHECK (VALUE <> 'LOST');
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state;
+SELECT tried(batch(1), '{"status": "RUNNING"}');
+
+-- a view with other names and types underneath
+CREATE TABLE legacy (job_uuid uuid PRIMARY KEY, state text, shots int, batch text, project uuid, owner text, made timestamptz,
+	changed timestamptz, began timestamptz, ended timestamptz, vars jsonb, problems text, pct smallint, code text, nr int, slurm bigint);
+INSERT INTO legacy SELECT id, status, runs, batch_id::text, project_id, user_id, created_at, updated_at, start_timestamp,
+	end_timestamp, variables, errors[1], progress, sequence, creation_order FROM jobs;
+CREATE VIEW legacy_jobs AS SELECT job_uuid AS id, NULL::uuid AS parent_id, state AS status, shots AS runs, batch::uuid AS batch_id,
+	project AS project_id, owner AS user_id, 'CLIENT'::text AS origin, made AS created_at, changed AS updated_at, began AS start_timestamp,
+	ended AS end_timestamp, vars AS variables, ARRAY[problems] AS errors, pct::int AS progress, code AS sequence,
+	nr::bigint AS creation_order, slurm::text AS slurm_job_id FROM legacy;
+SET pasqal_jobs.jobs_table = 'legacy_jobs';
+SELECT tried(batch(1));
+BEGIN;
+SELECT told(cancel_jobs(batch(1), '{"min_runs": 200}'));
+SELECT state, count(*), count(*) FILTER (WHERE changed = now() AND ended = now()) AS now FROM legacy GROUP BY 1 ORDER BY 1;
+ROLLBACK;
+-- one that cannot be updated says so; INSTEAD OF triggers help
+CREATE VIEW all_jobs AS SELECT * FROM jobs UNION ALL SELECT * FROM jobs WHERE false;
+SET pasqal_jobs.jobs_table = 'all_jobs';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+CREATE FUNCTION update_all_jobs() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE jobs SET status = NEW.status, updated_at = NEW.updated_at, end_timestamp = NEW.end_timestamp WHERE id = OLD.id;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER update_all_jobs INSTEAD OF UPDATE ON all_jobs FOR EACH ROW EXECUTE FUNCTION update_all_jobs();
+SELECT tried(batch(1));
+
+-- partitioned, also by something else than the batch; and inherited
+SELECT create_jobs_table('mine.many', 4);
+\d+ mine.many
+SELECT reloptions FROM pg_class WHERE oid = 'mine.many_p3'::regclass;
+INSERT INTO mine.many SELECT * FROM jobs;
+SET pasqal_jobs.jobs_table = 'mine.many';
+SELECT tried(batch(1));
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(9), job(77))));
+CREATE TABLE by_status (LIKE jobs) PARTITION BY LIST (status);
+CREATE TABLE by_status_open PARTITION OF by_status FOR VALUES IN ('PENDING', 'RUNNING');
+CREATE TABLE by_status_ended PARTITION OF by_status DEFAULT;
+INSERT INTO by_status SELECT * FROM jobs;
+SET pasqal_jobs.jobs_table = 'by_status';
+SELECT tried(batch(1), '{"errors": true}');
+CREATE TABLE old_jobs () INHERITS (mine.jobs);
+INSERT INTO old_jobs SELECT * FROM jobs;
+TRUNCATE ONLY mine.jobs;
+SET pasqal_jobs.jobs_table = 'mine.jobs';
+SELECT tried(batch(1), '{"user_id": "alice"}');
+RESET pasqal_jobs.jobs_table;
+RESET search_path;
+
+-- create_jobs_table: names, and the table belongs to its maker alone
+\x on
+SELECT * FROM failure($$SELECT create_jobs_table(NULL)$$);
+SELECT * FROM failure($$SELECT create_jobs_table('t', -1)$$);
+SELECT * FROM failure($$SELECT create_jobs_table('a.b.c')$$);
+SELECT * FROM failure($$SELECT create_jobs_table('no such.name')$$);
+SELECT * FROM failure($$SELECT create_jobs_table('jobs')$$);
+SELECT * FROM failure(format('SELECT create_jobs_table(%L, 10)', repeat('n', 62)));
+\x off
+SELECT count(*) AS members FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_class'::regclass
+	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pasqal_jobs');
+SELECT message, detail LIKE '%column status of table jobs depends on type jobstatus%' AS told FROM failure('DROP EXTENSION pasqal_jobs');
+\set VERBOSITY terse
+INSERT INTO jobs (batch_id, project_id, runs, progress) VALUES (batch(1), project(1), 1, 101);
+\set VERBOSITY default
+SET client_min_messages = warning;
+DROP TABLE old_jobs, by_status, legacy CASCADE;
+DROP SCHEMA mine CASCADE;
+RESET client_min_messages;
+DROP VIEW all_jobs;
+DROP FUNCTION update_all_jobs;
+DROP DOMAIN job_state;
+DROP TYPE state;

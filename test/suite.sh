@@ -1,0 +1,50 @@
+#!/bin/bash
+# test/suite.sh: all tests, on a private server that is gone afterwards.
+#
+# Ends with a line "N passed, N failed" that counts the files of pg_regress,
+# the specs of isolationtester and the assertions of the TAP tests.
+
+. "$(dirname "$0")/sandbox.sh"
+
+[ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
+sandbox_create postgresql-common libipc-run-perl perl
+sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
+
+passed=0
+failed=0
+
+# Counts the lines of a file that match either pattern
+count() {
+	passed=$((passed + $(grep -Ec "$2" "$1" || true)))
+	failed=$((failed + $(grep -Ec "$3" "$1" || true)))
+}
+
+# Runs a command, shows its output, and counts; a command that fails without
+# a test that failed counts as one
+run() {
+	local ok=$1 not_ok=$2 before=$failed status=0
+	shift 2
+
+	say "$*"
+	as_server "$@" 2>&1 | tee "$SANDBOX/output" || status=$?
+	count "$SANDBOX/output" "$ok" "$not_ok"
+	if [ "$status" != 0 ] && [ "$failed" = "$before" ]; then
+		failed=$((failed + 1))
+	fi
+}
+
+PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
+
+run '^(test|ok) .* (ok|- ).*ms$' '^(test .* FAILED|not ok )' \
+	make -s PG_CONFIG="$PG_CONFIG" installcheck
+[ ! -s regression.diffs ] || cat regression.diffs
+[ ! -s output_iso/regression.diffs ] || cat output_iso/regression.diffs
+
+run '^ok ' '^not ok ' \
+	env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" \
+	TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
+	PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
+	prove -v -I "$PGXS_TEST/perl" test/t/*.pl
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,85 @@
+# What makes a cancel fast: saved plans, an index, HOT updates, no temporary
+# file. In TAP because pg_stat_statements must be preloaded to count plannings.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('plans');
+$node->init;
+$node->append_conf('postgresql.conf', qq{
+shared_preload_libraries = 'pg_stat_statements'
+pg_stat_statements.track = all
+pg_stat_statements.track_planning = on
+log_temp_files = 0
+autovacuum = off
+});
+$node->start;
+
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION pg_stat_statements;
+	CREATE EXTENSION pasqal_jobs;
+	SELECT create_jobs_table();
+	INSERT INTO jobs (id, batch_id, project_id, runs, status)
+	SELECT md5('job ' || n)::uuid, md5('batch ' || n % 100)::uuid, md5('project')::uuid, 1,
+		   CASE WHEN n % 10 = 1 THEN 'DONE' ELSE 'PENDING' END::jobstatus
+	FROM generate_series(1, 100000) AS n;
+	VACUUM ANALYZE jobs;
+});
+
+# Calls and plannings of the statements that match, in one line
+sub statements
+{
+	my ($pattern) = @_;
+	return $node->safe_psql('postgres', qq{
+		SELECT sum(calls), sum(plans) FROM pg_stat_statements WHERE query LIKE '$pattern'});
+}
+
+sub cancel_one
+{
+	my ($n) = @_;
+	return qq{SELECT jsonb_array_length(cancel_jobs(md5('batch ' || $n % 100)::uuid,
+		jsonb_build_object('id', md5('job $n')::uuid))->'data'->'jobs');\n};
+}
+
+# One session, twenty cancels of one job by id: planned once
+$node->safe_psql('postgres', 'SELECT pg_stat_statements_reset()');
+my $out = $node->safe_psql('postgres', join('', map { cancel_one($_ * 10 + 2) } 1 .. 20));
+is($out, join("\n", (1) x 20), 'each call canceled its job');
+is(statements('UPDATE%jobs AS j SET%'), '20|1', 'twenty cancels by id, one planning');
+is(statements('SELECT j.id%'), '|', 'named jobs that were canceled need no other statement');
+
+# A change of the table makes a new plan, once
+$node->safe_psql('postgres', 'SELECT pg_stat_statements_reset()');
+$node->safe_psql('postgres', cancel_one(12) . "ALTER TABLE jobs SET (fillfactor = 50);\n"
+	  . join('', map { cancel_one($_ * 10 + 3) } 1 .. 5));
+is(statements('UPDATE%jobs AS j SET%'), '6|2', 'ALTER TABLE is followed by one planning');
+
+# Whole batches: planned for each of the first five calls, then no more
+$node->safe_psql('postgres', 'SELECT pg_stat_statements_reset()');
+$node->safe_psql('postgres', join('', map {
+	"SELECT count(cancel_jobs(md5('batch $_')::uuid));\n" } 50 .. 79));
+my ($calls, $plans) = split /\|/, statements('UPDATE%jobs AS j SET%');
+is($calls, 30, 'thirty batches');
+cmp_ok($plans, '<=', 7, 'whole batches come to share a plan');
+
+# Reading and updating a batch use the index
+$node->safe_psql('postgres', 'SELECT pg_stat_reset()');
+$node->safe_psql('postgres', "SELECT count(cancel_jobs(md5('batch 90')::uuid)); SELECT pg_stat_force_next_flush()");
+is($node->safe_psql('postgres', "SELECT seq_scan, idx_scan > 0, n_tup_upd, n_tup_hot_upd = n_tup_upd FROM pg_stat_user_tables WHERE relname = 'jobs'"),
+	'0|t|1000|t', 'no sequential scan, every update is HOT');
+
+# Half of the jobs at once: no temporary file
+my $log = -s $node->logfile;
+$node->safe_psql('postgres', q{
+	UPDATE jobs SET batch_id = md5('big')::uuid WHERE id < '80000000-0000-0000-0000-000000000000';
+	VACUUM ANALYZE jobs;
+	SET work_mem = '64kB';
+	SELECT count(cancel_jobs(md5('big')::uuid))});
+ok(!$node->log_contains('temporary file', $log), 'a large cancel writes no temporary file');
+
+$node->stop;
+done_testing();

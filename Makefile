@@ -11,6 +11,7 @@ OBJS = \
 	src/pasqal_jobs.o \
 	src/filters.o \
 	src/parse_value.o \
+	src/query_string.o \
 	src/problems.o \
 	src/jobs_relation.o \
 	src/columns.o \
@@ -20,6 +21,7 @@ OBJS = \
 	src/response.o \
 	src/output.o \
 	src/response_jsonb.o \
+	src/response_json.o \
 	src/format_value.o
 DATA = pasqal_jobs--1.0.sql
 PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"

@@ -136,3 +136,10 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION cancel_jobs(uuid, jsonb) IS
 'cancels the PENDING and RUNNING jobs of a batch that match all filters, and answers {"data": {"jobs": [canceled jobs], "errors": {"id": "why it was not canceled"}}}. filters: id, id__starts_with, batch_id, project_id, user_id, status, min_runs, max_runs, errors, origin, start_date, end_date; a list matches any of its values; {} means every job of the batch. start_date and end_date compare with start_timestamp and end_timestamp, or with created_at if pasqal_jobs.date_filter = creation. A misspelt or empty filter is an error (22023), never a wider cancel. The table is named by the setting pasqal_jobs.jobs_table';
+
+CREATE FUNCTION cancel_jobs_http(batch__id text, query_string text DEFAULT '', OUT status_code int, OUT body json)
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
+'the endpoint PATCH /api/v2/batches/{batch__id}/cancel/jobs in one call: takes the segment of the path and the query string as they came, gives the status code (200, or 422 for a bad path or query) and the body. Call it as SELECT * FROM cancel_jobs_http(...), since SELECT (cancel_jobs_http(...)).* cancels once a column. Raises only what is not the client''s fault';

@@ -12,8 +12,10 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
@@ -22,6 +24,7 @@
 #include "labels.h"
 #include "parse_value.h"
 #include "pasqal_jobs.h"
+#include "query_string.h"
 
 /*
  * All conditions stand on the job itself (alias j), so that an UPDATE tests
@@ -140,6 +143,13 @@ read_uuid(const GivenValue *given, Datum *value)
 	return true;
 }
 
+/* No text of PostgreSQL holds U+0000, but a query string can */
+static bool
+has_nul(const GivenValue *given)
+{
+	return memchr(given->val.string.val, '\0', given->val.string.len) != NULL;
+}
+
 /* Sets two values; a prefix of no uuid becomes a range that holds none */
 static bool
 read_uuid_prefix(const GivenValue *given, Datum *values)
@@ -147,7 +157,7 @@ read_uuid_prefix(const GivenValue *given, Datum *values)
 	unsigned char lowest[PARSE_UUID_BYTES];
 	unsigned char highest[PARSE_UUID_BYTES];
 
-	if (given->type != jbvString)
+	if (given->type != jbvString || has_nul(given))
 		return false;
 	if (!uuid_prefix_from_text(given->val.string.val, given->val.string.len,
 						   lowest, highest))
@@ -163,7 +173,7 @@ read_uuid_prefix(const GivenValue *given, Datum *values)
 static bool
 read_text(const GivenValue *given, Datum *value)
 {
-	if (given->type != jbvString)
+	if (given->type != jbvString || has_nul(given))
 		return false;
 	*value = PointerGetDatum(cstring_to_text_with_len(given->val.string.val,
 													  given->val.string.len));
@@ -449,6 +459,7 @@ hint_for_unknown_key(const char *name, int len)
 	return hint.data;
 }
 
+/* Unknown keys come last, so their hint is wanted only if nothing else is */
 static void
 add_unknown_key(Problems *problems, const char *name, int len)
 {
@@ -456,6 +467,14 @@ add_unknown_key(Problems *problems, const char *name, int len)
 
 	problems_add(problems, PROBLEM_UNKNOWN_KEY,
 				 (ProblemLocation) {"query", name, len, -1}, hint);
+}
+
+/* Begins a call's filters: none yet */
+static void
+init_filters(Filters *filters)
+{
+	memset(filters, 0, sizeof(*filters));
+	filters->dates_by_creation = pasqal_jobs_date_filter == DATE_FILTER_CREATION;
 }
 
 /*
@@ -478,8 +497,7 @@ filters_from_jsonb(Filters *filters, Jsonb *object, Problems *problems)
 	JsonbValue	item;
 	int			filter = FILTER_COUNT;
 
-	memset(filters, 0, sizeof(*filters));
-	filters->dates_by_creation = pasqal_jobs_date_filter == DATE_FILTER_CREATION;
+	init_filters(filters);
 
 	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
 	{
@@ -524,4 +542,204 @@ filters_from_jsonb(Filters *filters, Jsonb *object, Problems *problems)
 			find_filter(item.val.string.val, item.val.string.len) == FILTER_COUNT)
 			add_unknown_key(problems, item.val.string.val, item.val.string.len);
 	}
+}
+
+/*
+ * A piece of a URL, decoded, as a string of JSON in the database's encoding.
+ * A character that this encoding lacks raises 22P05.
+ */
+static GivenValue
+decode(const char *text, size_t len, bool plus_is_blank)
+{
+	GivenValue	result = {.type = jbvString};
+	char	   *decoded = MemoryContextAllocHuge(CurrentMemoryContext, PERCENT_DECODED_MAX(len) + 1);
+	size_t		decoded_len = percent_decode(decoded, text, len, plus_is_blank);
+
+	if (decoded_len > MaxAllocSize / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("query string is too long")));
+	decoded[decoded_len] = '\0';
+	result.val.string.val = decoded;
+	result.val.string.len = decoded_len;
+	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII &&
+		strlen(decoded) == decoded_len)
+	{
+		result.val.string.val = pg_any_to_server(decoded, decoded_len, PG_UTF8);
+		result.val.string.len = strlen(result.val.string.val);
+	}
+	return result;
+}
+
+/* The same in UTF-8, whatever the database's encoding */
+static const char *
+text_in_utf8(text *t, size_t *len)
+{
+	char	   *string = text_to_cstring(t);
+	char	   *result = pg_server_to_any(string, strlen(string), PG_UTF8);
+
+	*len = strlen(result);
+	return result;
+}
+
+/*
+ * batch_from_path
+ *
+ * Reads the batch from its segment of a URL's path (NULL: from SQL's null).
+ * What is wrong with it is added to *problems.
+ */
+void
+batch_from_path(Datum *batch, text *path, Problems *problems)
+{
+	GivenValue	given = {.type = jbvNull};
+
+	if (path)
+	{
+		size_t		len;
+		const char *utf8 = text_in_utf8(path, &len);
+
+		given = decode(utf8, len, false);
+	}
+	if (!read_uuid(&given, batch))
+		problems_add(problems, path ? PROBLEM_UUID : PROBLEM_NULL,
+					 LOCATION_OF_BATCH, NULL);
+}
+
+/* All that a query string gives for one filter, or for one unknown key */
+typedef struct GivenList
+{
+	int			count;
+	int			capacity;
+	GivenValue *values;
+} GivenList;
+
+static void
+add_given(GivenList *list, GivenValue value)
+{
+	if (list->count == list->capacity)
+	{
+		if (list->capacity > PG_INT32_MAX / 2)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("query string is too long")));
+		list->capacity = Max(8, list->capacity * 2);
+		list->values = list->values == NULL ?
+			palloc(list->capacity * sizeof(GivenValue)) :
+			repalloc_huge(list->values, list->capacity * sizeof(GivenValue));
+	}
+	list->values[list->count++] = value;
+}
+
+/* Orders strings by their bytes; those that are equal keep their order */
+static int
+compare_given(const void *a, const void *b)
+{
+	const GivenValue *const *pa = a;
+	const GivenValue *const *pb = b;
+	const GivenValue *ga = *pa;
+	const GivenValue *gb = *pb;
+	int			result = memcmp(ga->val.string.val, gb->val.string.val,
+								Min(ga->val.string.len, gb->val.string.len));
+
+	CHECK_FOR_INTERRUPTS();
+	if (result != 0)
+		return result;
+	if (ga->val.string.len != gb->val.string.len)
+		return ga->val.string.len < gb->val.string.len ? -1 : 1;
+	return ga < gb ? -1 : ga > gb ? 1 : 0;
+}
+
+/* Adds a problem for each unknown key, in the order of their first coming */
+static void
+add_unknown_keys(GivenList *keys, Problems *problems)
+{
+	GivenValue **sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+												 sizeof(GivenValue *) * (Size) keys->count);
+
+	for (int i = 0; i < keys->count; i++)
+		sorted[i] = &keys->values[i];
+	qsort(sorted, keys->count, sizeof(GivenValue *), compare_given);
+	for (int i = keys->count - 1; i > 0; i--)
+		if (sorted[i]->val.string.len == sorted[i - 1]->val.string.len &&
+			memcmp(sorted[i]->val.string.val, sorted[i - 1]->val.string.val,
+				   sorted[i]->val.string.len) == 0)
+			sorted[i]->type = jbvNull;	/* not the first of its name */
+
+	for (int i = 0; i < keys->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (keys->values[i].type == jbvString)
+			add_unknown_key(problems, keys->values[i].val.string.val,
+							keys->values[i].val.string.len);
+	}
+}
+
+/*
+ * filters_from_query_string
+ *
+ * Reads the filters of a call from the query string of a URL (NULL: from
+ * SQL's null), as filters_from_jsonb does from an object.  A repeated list
+ * parameter adds up, of a repeated scalar the last counts, and an empty
+ * id__starts_with is the documented default.
+ */
+void
+filters_from_query_string(Filters *filters, text *query_string, Problems *problems)
+{
+	GivenList	given[FILTER_COUNT] = {{0}};
+	GivenList	unknown = {0};
+	QueryString query;
+	QueryPiece	piece;
+	size_t		len;
+
+	init_filters(filters);
+	if (query_string == NULL)
+	{
+		problems_add(problems, PROBLEM_NULL, (ProblemLocation) {"query", NULL, 0, -1}, NULL);
+		return;
+	}
+
+	query.at = text_in_utf8(query_string, &len);
+	query.end = query.at + len;
+	while (query_string_next(&query, &piece))
+	{
+		GivenValue	name = decode(piece.name, piece.name_len, true);
+		int			filter = find_filter(name.val.string.val, name.val.string.len);
+
+		CHECK_FOR_INTERRUPTS();
+		if (filter == FILTER_COUNT)
+		{
+			add_given(&unknown, name);
+			continue;
+		}
+		if (!filter_table[filter].list)
+			given[filter].count = 0;
+		add_given(&given[filter], decode(piece.value, piece.value_len, true));
+	}
+
+	if (given[FILTER_ID_STARTS_WITH].count > 0 &&
+		given[FILTER_ID_STARTS_WITH].values[0].val.string.len == 0)
+		given[FILTER_ID_STARTS_WITH].count = 0;
+
+	for (int filter = 0; filter < FILTER_COUNT; filter++)
+	{
+		FilterValues *values = &filters->of[filter];
+		const FilterDef *def = &filter_table[filter];
+		int			good = 0;
+
+		if (given[filter].count == 0)
+			continue;
+		/* one more, since a prefix sets two */
+		values->values = MemoryContextAllocHuge(CurrentMemoryContext,
+												sizeof(Datum) * ((Size) given[filter].count + 1));
+		for (int i = 0; i < given[filter].count; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (read_value(filter, &given[filter].values[i], def->list ? i : -1,
+						   &values->values[good], problems))
+				good++;
+		}
+		values->count = good;
+		drop_duplicates(def->kind, values);
+	}
+	add_unknown_keys(&unknown, problems);
 }

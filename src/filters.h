@@ -84,6 +84,9 @@ filter_present(const Filters *filters, Filter filter)
 	return filters->of[filter].count > 0;
 }
 
+extern void batch_from_path(Datum *batch, text *path, Problems *problems);
+extern void filters_from_query_string(Filters *filters, text *query_string,
+									  Problems *problems);
 extern void filters_from_jsonb(Filters *filters, Jsonb *object, Problems *problems);
 
 #endif							/* PASQAL_JOBS_FILTERS_H */

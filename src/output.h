@@ -31,6 +31,7 @@ output_init(Output *out, MemoryContext context, size_t limit)
 }
 
 extern void output_grow(Output *out, size_t more);
+extern void output_append_json_string(Output *out, const char *text, size_t len);
 extern void output_too_large(size_t limit) pg_attribute_noreturn();
 
 /* Makes room for some more bytes and returns where they go; see output_grow */
@@ -47,6 +48,12 @@ output_append(Output *out, const char *bytes, size_t len)
 {
 	memcpy(output_reserve(out, len), bytes, len);
 	out->len += len;
+}
+
+static inline void
+output_append_string(Output *out, const char *string)
+{
+	output_append(out, string, strlen(string));
 }
 
 #define output_append_literal(out, literal) \

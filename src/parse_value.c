@@ -33,6 +33,9 @@
 #define PYTHON_DATETIME_MIN		(INT64_C(-62135596800) * USECS_PER_SECOND)
 #define PYTHON_DATETIME_MAX		(INT64_C(253402300800) * USECS_PER_SECOND - 1)
 
+/* Python reads no integer of more characters than this, blanks included */
+#define MAX_INTEGER_CHARACTERS	4300
+
 typedef struct Text
 {
 	const char *at;
@@ -110,6 +113,18 @@ strip_blanks(const char *text, size_t len)
 			return result;
 		result.end -= n;
 	}
+}
+
+/* Characters of UTF-8 are counted by the bytes that begin one */
+static size_t
+count_characters(const char *text, size_t len)
+{
+	size_t		count = 0;
+
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char) text[i] & 0xC0) != 0x80)
+			count++;
+	return count;
 }
 
 /*
@@ -247,6 +262,9 @@ integer_from_text(const char *text, size_t len, int64_t *result)
 	Text		t = strip_blanks(text, len);
 	bool		negative = false;
 	int64_t		value = 0;
+
+	if (count_characters(text, len) > MAX_INTEGER_CHARACTERS)
+		return false;
 
 	if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
 		negative = (*t.at++ == '-');

@@ -12,8 +12,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -72,13 +74,46 @@ read_arguments(FunctionCallInfo fcinfo, Datum *batch, Filters *filters)
 
 	problems_init(&problems, PROBLEMS_IN_DETAIL);
 	if (PG_ARGISNULL(0))
-		problems_add(&problems, PROBLEM_NULL,
-					 (ProblemLocation) {"path", "batch__id", strlen("batch__id"), -1},
+		problems_add(&problems, PROBLEM_NULL, LOCATION_OF_BATCH,
 					 "Pass the uuid of the batch whose jobs are to be canceled.");
 	filters_from_jsonb(filters, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &problems);
 	if (problems.count > 0)
 		problems_raise(&problems);
 	*batch = PG_GETARG_DATUM(0);
+}
+
+/*
+ * The cancel of a call whose arguments were found good, and its response in
+ * memory of result_context.
+ */
+static struct varlena *
+cancel_and_respond(Datum batch, const Filters *filters, const ResponseEncoder *encoder,
+				   MemoryContext result_context)
+{
+	MemoryContext context = CurrentMemoryContext;
+	JobsRelation relation = jobs_relation_open(RowExclusiveLock);
+	Response	response;
+	CancelObserver observer;
+	struct varlena *result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(context);
+	response_init(&response, encoder, &relation, result_context);
+	observer = response_observer(&response);
+	cancel(&relation, batch, filters, &observer);
+	result = response_finish(&response);
+	SPI_finish();
+	MemoryContextSwitchTo(context);
+	return result;
+}
+
+/* A context for all that lasts as long as one call */
+static MemoryContext
+create_call_context(void)
+{
+	return AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs call",
+								 ALLOCSET_DEFAULT_SIZES);
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs);
@@ -91,31 +126,73 @@ PG_FUNCTION_INFO_V1(cancel_jobs);
 Datum
 cancel_jobs(PG_FUNCTION_ARGS)
 {
-	MemoryContext result_context = CurrentMemoryContext;
-	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext,
-													   "pasqal_jobs call",
-													   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = CurrentMemoryContext;
+	MemoryContext call = create_call_context();
 	Datum		batch;
 	Filters		filters;
-	JobsRelation relation;
-	Response	response;
-	CancelObserver observer;
 	struct varlena *result;
 
-	MemoryContextSwitchTo(call_context);
+	MemoryContextSwitchTo(call);
 	read_arguments(fcinfo, &batch, &filters);
-	relation = jobs_relation_open(RowExclusiveLock);
+	result = cancel_and_respond(batch, &filters, &response_as_jsonb, before);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(call_context);
-	response_init(&response, &response_as_jsonb, &relation);
-	observer = response_observer(&response);
-	cancel(&relation, batch, &filters, &observer);
-	result = response_finish(&response, result_context);
-	SPI_finish();
-
-	MemoryContextSwitchTo(result_context);
-	MemoryContextDelete(call_context);
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(call);
 	PG_RETURN_POINTER(result);
+}
+
+PG_FUNCTION_INFO_V1(cancel_jobs_http);
+
+/*
+ * cancel_jobs_http(batch__id text, query_string text,
+ *					OUT status_code int, OUT body json)
+ *
+ * The API's endpoint: the cancel's response with 200, or with 422 what is
+ * wrong with the path and the query string.
+ */
+Datum
+cancel_jobs_http(PG_FUNCTION_ARGS)
+{
+	MemoryContext before = CurrentMemoryContext;
+	MemoryContext call = create_call_context();
+	TupleDesc	result_desc;
+	Datum		batch = (Datum) 0;
+	Filters		filters;
+	Problems	problems;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	struct varlena *body;
+	HeapTuple	tuple;
+
+	MemoryContextSwitchTo(call);
+	if (get_call_result_type(fcinfo, NULL, &result_desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	problems_init(&problems, PROBLEMS_NO_LIMIT);
+	batch_from_path(&batch, PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), &problems);
+	filters_from_query_string(&filters, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1),
+							  &problems);
+
+	if (problems.count > 0)
+	{
+		Output		out;
+
+		output_init(&out, CurrentMemoryContext, MaxAllocSize);
+		output_append(&out, "\0\0\0\0", VARHDRSZ);
+		problems_append_body(&out, &problems);
+		SET_VARSIZE(out.data, out.len);
+		body = (struct varlena *) out.data;
+		values[0] = Int32GetDatum(422);
+	}
+	else
+	{
+		body = cancel_and_respond(batch, &filters, &response_as_json, CurrentMemoryContext);
+		values[0] = Int32GetDatum(200);
+	}
+	values[1] = PointerGetDatum(body);
+
+	MemoryContextSwitchTo(before);
+	tuple = heap_form_tuple(BlessTupleDesc(result_desc), values, nulls);
+	MemoryContextDelete(call);
+	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }

@@ -11,8 +11,8 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "utils/json.h"
 
 #include "problems.h"
 
@@ -99,83 +99,72 @@ problems_init(Problems *problems, uint64 limit)
 }
 
 /* msg in full: for an enumeration with its members, as pydantic words it */
-static void
-append_msg(StringInfo buf, const ProblemDef *def)
+static char *
+msg_of(const ProblemDef *def)
 {
-	appendStringInfoString(buf, def->msg);
+	StringInfoData msg;
+
+	initStringInfo(&msg);
+	appendStringInfoString(&msg, def->msg);
 	for (int i = 0; def->labels && i < def->labels->count; i++)
-		appendStringInfo(buf, "%s'%s'", i > 0 ? ", " : "", def->labels->label[i]);
-}
-
-/* A string of JSON from text that need not end in a NUL */
-static void
-append_json_string(StringInfo buf, const char *text, int len)
-{
-	char	   *copy = pnstrdup(text, len);
-
-	escape_json(buf, copy);
-	pfree(copy);
+		appendStringInfo(&msg, "%s'%s'", i > 0 ? ", " : "", def->labels->label[i]);
+	return msg.data;
 }
 
 /* One entry of the 422 body's "detail" */
 static void
-append_entry(StringInfo buf, const ProblemDef *def, ProblemLocation location)
+append_entry(Output *out, const ProblemDef *def, const char *msg, ProblemLocation location)
 {
-	StringInfoData msg;
-
-	initStringInfo(&msg);
-	append_msg(&msg, def);
-
-	appendStringInfo(buf, "{\"loc\": [\"%s\"", location.part);
+	output_append_literal(out, "{\"loc\": [\"");
+	output_append_string(out, location.part);
+	output_append_literal(out, "\"");
 	if (location.name)
 	{
-		appendStringInfoString(buf, ", ");
-		append_json_string(buf, location.name, location.name_len);
+		output_append_literal(out, ", ");
+		output_append_json_string(out, location.name, location.name_len);
 	}
 	if (location.index >= 0)
-		appendStringInfo(buf, ", %d", location.index);
-	appendStringInfoString(buf, "], \"msg\": ");
-	escape_json(buf, msg.data);
-	appendStringInfo(buf, ", \"type\": \"%s\"", def->type);
+		output_append_string(out, psprintf(", %d", location.index));
+	output_append_literal(out, "], \"msg\": ");
+	output_append_json_string(out, msg, strlen(msg));
+	output_append_literal(out, ", \"type\": \"");
+	output_append_string(out, def->type);
+	output_append_literal(out, "\"");
 	if (def->ctx)
-		appendStringInfo(buf, ", \"ctx\": %s", def->ctx);
+	{
+		output_append_literal(out, ", \"ctx\": ");
+		output_append_string(out, def->ctx);
+	}
 	if (def->labels)
 	{
-		appendStringInfoString(buf, ", \"ctx\": {\"enum_values\": [");
+		output_append_literal(out, ", \"ctx\": {\"enum_values\": [");
 		for (int i = 0; i < def->labels->count; i++)
-			appendStringInfo(buf, "%s\"%s\"", i > 0 ? ", " : "", def->labels->label[i]);
-		appendStringInfoString(buf, "]}");
+		{
+			if (i > 0)
+				output_append_literal(out, ", ");
+			output_append_json_string(out, def->labels->label[i], strlen(def->labels->label[i]));
+		}
+		output_append_literal(out, "]}");
 	}
-	appendStringInfoChar(buf, '}');
-	pfree(msg.data);
+	output_append_literal(out, "}");
 }
 
 /* The message of the error, if this problem is the first one */
 static char *
-problem_in_words(const ProblemDef *def, ProblemLocation location)
+problem_in_words(const char *msg, ProblemLocation location)
 {
-	StringInfoData msg;
-	char	   *result;
-
-	initStringInfo(&msg);
-	append_msg(&msg, def);
+	char	   *name;
 
 	if (strcmp(location.part, "path") == 0)
-		result = psprintf("invalid batch: %s", msg.data);
-	else if (location.name == NULL)
-		result = psprintf("invalid filters: %s", msg.data);
-	else
-	{
-		int			len = pg_mbcliplen(location.name, location.name_len, KEY_IN_MESSAGE);
-		char	   *name = pnstrdup(location.name, len);
+		return psprintf("invalid batch: %s", msg);
+	if (location.name == NULL)
+		return psprintf("invalid filters: %s", msg);
 
-		if (location.index > 0)
-			result = psprintf("invalid filter \"%s\": value %d of the list: %s",
-							  name, location.index + 1, msg.data);
-		else
-			result = psprintf("invalid filter \"%s\": %s", name, msg.data);
-	}
-	return result;
+	name = pnstrdup(location.name, pg_mbcliplen(location.name, location.name_len, KEY_IN_MESSAGE));
+	if (location.index > 0)
+		return psprintf("invalid filter \"%s\": value %d of the list: %s",
+						name, location.index + 1, msg);
+	return psprintf("invalid filter \"%s\": %s", name, msg);
 }
 
 /*
@@ -190,32 +179,35 @@ problems_add(Problems *problems, ProblemType type, ProblemLocation location,
 			 const char *hint)
 {
 	const ProblemDef *def = &problem_table[type];
+	char	   *msg;
 
-	if (problems->count == 0)
+	problems->count++;
+	if (problems->count > problems->limit)
+		return;
+
+	msg = msg_of(def);
+	if (problems->count == 1)
 	{
-		initStringInfo(&problems->entries);
-		problems->message = problem_in_words(def, location);
+		output_init(&problems->entries, CurrentMemoryContext, MaxAllocSize / 2);
+		problems->message = problem_in_words(msg, location);
 		if (hint == NULL)
 			hint = def->hint;
 		problems->hint = hint ? pstrdup(hint) : NULL;
 	}
-	if (problems->count < problems->limit)
-	{
-		if (problems->count > 0)
-			appendStringInfoString(&problems->entries, ", ");
-		append_entry(&problems->entries, def, location);
-	}
-	problems->count++;
+	else
+		output_append_literal(&problems->entries, ", ");
+	append_entry(&problems->entries, def, msg, location);
+	pfree(msg);
 }
 
 /* problems_append_body: the documented 422 body, as JSON */
 void
-problems_append_body(StringInfo body, const Problems *problems)
+problems_append_body(Output *body, const Problems *problems)
 {
-	appendStringInfoString(body, "{\"detail\": [");
+	output_append_literal(body, "{\"detail\": [");
 	if (problems->count > 0)
-		appendBinaryStringInfo(body, problems->entries.data, problems->entries.len);
-	appendStringInfoString(body, "]}");
+		output_append(body, problems->entries.data, problems->entries.len);
+	output_append_literal(body, "]}");
 }
 
 /*
@@ -227,13 +219,14 @@ problems_append_body(StringInfo body, const Problems *problems)
 void
 problems_raise(const Problems *problems)
 {
-	StringInfoData body;
+	Output		body;
 	uint64		more = problems->count - 1;
 
 	Assert(problems->count > 0);
 
-	initStringInfo(&body);
+	output_init(&body, CurrentMemoryContext, MaxAllocSize);
 	problems_append_body(&body, problems);
+	output_append(&body, "", 1);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -8,9 +8,8 @@
 #ifndef PASQAL_JOBS_PROBLEMS_H
 #define PASQAL_JOBS_PROBLEMS_H
 
-#include "lib/stringinfo.h"
-
 #include "labels.h"
+#include "output.h"
 
 typedef enum ProblemType
 {
@@ -37,12 +36,15 @@ typedef struct ProblemLocation
 	int			index;			/* in a list, or -1 */
 } ProblemLocation;
 
+#define LOCATION_OF_BATCH \
+	((ProblemLocation) {"path", "batch__id", sizeof("batch__id") - 1, -1})
+
 /* The problems of one request, gathered in the order of their report */
 typedef struct Problems
 {
 	uint64		count;			/* all that were found */
 	uint64		limit;			/* how many of them the body will show */
-	StringInfoData entries;		/* their JSON, comma between */
+	Output		entries;		/* their JSON, comma between */
 	char	   *message;		/* the first one in words */
 	char	   *hint;			/* for the first one */
 } Problems;
@@ -53,7 +55,7 @@ typedef struct Problems
 extern void problems_init(Problems *problems, uint64 limit);
 extern void problems_add(Problems *problems, ProblemType type,
 						 ProblemLocation location, const char *hint);
-extern void problems_append_body(StringInfo body, const Problems *problems);
+extern void problems_append_body(Output *body, const Problems *problems);
 extern void problems_raise(const Problems *problems) pg_attribute_noreturn();
 
 #endif							/* PASQAL_JOBS_PROBLEMS_H */

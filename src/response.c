@@ -18,11 +18,12 @@
 /*
  * response_init
  *
- * An empty response, whose memory comes from the current context.
+ * An empty response.  The answer will be in memory of result_context, all
+ * else comes from the current context.
  */
 void
 response_init(Response *response, const ResponseEncoder *encoder,
-			  const JobsRelation *relation)
+			  const JobsRelation *relation, MemoryContext result_context)
 {
 	memset(response, 0, sizeof(*response));
 	response->encoder = encoder;
@@ -31,8 +32,10 @@ response_init(Response *response, const ResponseEncoder *encoder,
 	response->row_context = AllocSetContextCreate(CurrentMemoryContext,
 												  "pasqal_jobs row",
 												  ALLOCSET_DEFAULT_SIZES);
+	response->result_context = result_context;
 	response->in_order = true;
-	output_init(&response->encoded, response->context, encoder->limit);
+	output_init(&response->encoded, result_context, encoder->limit);
+	encoder->begin(response);
 }
 
 static int
@@ -81,18 +84,11 @@ add_job(TupleTableSlot *row, void *arg)
 	if (response->in_order && response->job_count > 0)
 		response->in_order = compare_jobs(job - 1, job) <= 0;
 
-	/* containers of jsonb are aligned, so all jobs are */
-	while (response->encoded.len % sizeof(int32) != 0)
-		output_append(&response->encoded, "", 1);
-	job->offset = response->encoded.len;
-
 	old = MemoryContextSwitchTo(response->row_context);
-	response->encoder->encode_job(response, row);
+	job->offset = response->encoder->encode_job(response, row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(response->row_context);
 
-	if (response->encoded.len > response->encoder->limit)
-		output_too_large(response->encoder->limit);
 	job->len = response->encoded.len - job->offset;
 	response->job_count++;
 }
@@ -120,11 +116,11 @@ response_observer(Response *response)
 /*
  * response_finish
  *
- * The whole answer, in memory of result_context: jobs by creation_order, then
- * by id; errors by id.  Raises 54000 if it is too large.
+ * The whole answer: jobs by creation_order, then by id; errors by id.  Raises
+ * 54000 if it is too large.
  */
 struct varlena *
-response_finish(Response *response, MemoryContext result_context)
+response_finish(Response *response)
 {
 	MemoryContext old;
 	struct varlena *result;
@@ -132,8 +128,11 @@ response_finish(Response *response, MemoryContext result_context)
 	if (!response->in_order)
 		qsort(response->jobs, response->job_count, sizeof(ResponseJob), compare_jobs);
 
-	old = MemoryContextSwitchTo(result_context);
+	old = MemoryContextSwitchTo(response->result_context);
 	result = response->encoder->finish(response);
 	MemoryContextSwitchTo(old);
+
+	if ((char *) result != response->encoded.data)
+		pfree(response->encoded.data);
 	return result;
 }

@@ -19,14 +19,21 @@ typedef struct ResponseEncoder
 	/* No response may have more bytes */
 	size_t		limit;
 
-	/* Appends one job to response->encoded */
-	void		(*encode_job) (Response *response, TupleTableSlot *row);
+	/* Appends to response->encoded what comes before the first job */
+	void		(*begin) (Response *response);
 
-	/* Puts all together, in memory of the current context */
+	/* Appends one job; returns the offset at which it starts */
+	size_t		(*encode_job) (Response *response, TupleTableSlot *row);
+
+	/*
+	 * Puts all together: in response->encoded if the jobs are in order, else
+	 * in memory of the same context.
+	 */
 	struct varlena *(*finish) (Response *response);
 } ResponseEncoder;
 
 extern const ResponseEncoder response_as_jsonb;
+extern const ResponseEncoder response_as_json;
 
 /* A canceled job: where it stands in response->encoded, where in the answer */
 typedef struct ResponseJob
@@ -50,8 +57,10 @@ struct Response
 	const ResponseEncoder *encoder;
 	const JobsRelation *relation;
 	MemoryContext context;		/* for what lasts as long as the response */
+	MemoryContext result_context;	/* for the answer */
 	MemoryContext row_context;	/* for one row; reset with each */
-	Output		encoded;		/* the jobs, in the order they came in */
+	Output		encoded;		/* the jobs, in the order they came in; in
+								 * result_context */
 	ResponseJob *jobs;
 	size_t		job_count;
 	size_t		job_capacity;
@@ -62,8 +71,8 @@ struct Response
 };
 
 extern void response_init(Response *response, const ResponseEncoder *encoder,
-						  const JobsRelation *relation);
+						  const JobsRelation *relation, MemoryContext result_context);
 extern CancelObserver response_observer(Response *response);
-extern struct varlena *response_finish(Response *response, MemoryContext result_context);
+extern struct varlena *response_finish(Response *response);
 
 #endif							/* PASQAL_JOBS_RESPONSE_H */

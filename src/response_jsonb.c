@@ -313,14 +313,23 @@ append_value(Response *response, ColumnKind kind, Datum value)
 	elog(ERROR, "column kind %d is in no response", (int) kind);
 }
 
-/* One job as an object */
 static void
+begin(Response *response)
+{
+	if (job_layout.head_len == 0)
+		make_job_layout();
+}
+
+/* One job as an object */
+static size_t
 encode_job(Response *response, TupleTableSlot *row)
 {
 	Output	   *out = &response->encoded;
-	size_t		start = out->len;
+	size_t		start;
 	size_t		total = job_layout.keys_len;
 
+	pad(out);
+	start = out->len;
 	output_append(out, job_layout.head, job_layout.head_len);
 	for (int i = 0; i < FIELD_COUNT; i++)
 	{
@@ -331,9 +340,10 @@ encode_job(Response *response, TupleTableSlot *row)
 			meta = append_value(response, job_columns[field].kind, row->tts_values[field]);
 		put_jentry(out->data + start, FIELD_COUNT + i, meta, &total);
 	}
+	return start;
 }
 
-/* An object of two keys or one: its head without the values' JEntries */
+/* The head of an object of few keys, without the JEntries of its values */
 static size_t
 put_head(char *at, int count, const char *const *keys)
 {
@@ -351,7 +361,10 @@ put_head(char *at, int count, const char *const *keys)
 	return offset;
 }
 
-/* The array of jobs, aligned; returns its length */
+/*
+ * The array of jobs, aligned; returns its length.  Jobs in order already
+ * stand where they belong, with the padding before each.
+ */
 static size_t
 put_jobs(char *at, const Response *response)
 {
@@ -366,8 +379,11 @@ put_jobs(char *at, const Response *response)
 		size_t		padding = INTALIGN(offset) - offset;
 
 		CHECK_FOR_INTERRUPTS();
-		memset(at + offset, 0, padding);
-		memcpy(at + offset + padding, response->encoded.data + job->offset, job->len);
+		if (!response->in_order)
+		{
+			memset(at + offset, 0, padding);
+			memcpy(at + offset + padding, response->encoded.data + job->offset, job->len);
+		}
 		offset += padding + job->len;
 		put_jentry(at, i, JENTRY_ISCONTAINER | (JEntry) (padding + job->len), &total);
 	}
@@ -403,13 +419,19 @@ put_errors(char *at, const Response *response)
 	return offset;
 }
 
-/* {"data": {"jobs": [ … ], "errors": { … }}} */
+/*
+ * {"data": {"jobs": [ … ], "errors": { … }}}
+ *
+ * If the jobs are in order, they are moved up once to make room for what
+ * comes before them; else they are copied one by one.
+ */
 static struct varlena *
 finish(Response *response)
 {
 	static const char *const root_keys[] = {"data"};
 	static const char *const data_keys[] = {"jobs", "errors"};
-	size_t		jobs_len = response->encoded.len + response->job_count * (sizeof(JEntry) + sizeof(int32));
+	Output	   *out = &response->encoded;
+	size_t		head_len;
 	size_t		errors_len = 0;
 	size_t		size;
 	char	   *result;
@@ -421,28 +443,42 @@ finish(Response *response)
 	size_t		root_total = strlen("data");
 	size_t		data_total = strlen("jobs") + strlen("errors");
 
+	/* up to the first job, as the layout below comes to */
+	head_len = VARHDRSZ +
+		sizeof(uint32) + 2 * sizeof(JEntry) + strlen("data") +
+		INTALIGN(sizeof(uint32) + 4 * sizeof(JEntry) + strlen("jobs") + strlen("errors")) +
+		sizeof(uint32) + response->job_count * sizeof(JEntry);
 	for (size_t i = 0; i < response->error_count; i++)
 		errors_len += 2 * sizeof(JEntry) + FORMATTED_UUID + strlen(response->errors[i].why);
+	errors_len += 2 * sizeof(uint32);
 
-	/* an upper bound; "exact" by the last few bytes of padding */
-	size = VARHDRSZ + 128 + jobs_len + errors_len;
-	if (size > JENTRY_OFFLENMASK ||
-		response->job_count > JB_CMASK || response->error_count > JB_CMASK)
+	/* padding before jobs out of order may be up to a word each */
+	size = head_len + out->len + errors_len + response->job_count * sizeof(uint32);
+	if (size > JENTRY_OFFLENMASK)
 		output_too_large(JENTRY_OFFLENMASK);
 
-	result = palloc(size);
+	if (response->in_order)
+	{
+		out->limit = size;
+		output_reserve(out, size - out->len);
+		result = out->data;
+		memmove(result + head_len, result, out->len);
+	}
+	else
+		result = palloc(size);
+
 	root = result + VARHDRSZ;
 	data = root + put_head(root, lengthof(root_keys), root_keys);
-	Assert(data == (char *) INTALIGN(data));
 	at = data + put_head(data, lengthof(data_keys), data_keys);
 	jobs = (char *) INTALIGN(at);
 	memset(at, 0, jobs - at);
-	jobs_len = put_jobs(jobs, response) + (jobs - at);
-	put_jentry(data, 2, JENTRY_ISCONTAINER | (JEntry) jobs_len, &data_total);
-	at += jobs_len;
+	Assert(jobs + sizeof(uint32) + response->job_count * sizeof(JEntry) == result + head_len);
+	at = jobs + put_jobs(jobs, response);
+	put_jentry(data, 2, JENTRY_ISCONTAINER | (JEntry) (at - data - (sizeof(uint32) + 4 * sizeof(JEntry)) - data_total),
+			   &data_total);
 	errors = (char *) INTALIGN(at);
 	memset(at, 0, errors - at);
-	errors_len = put_errors(errors, response) + (errors - at);
+	errors_len = errors - at + put_errors(errors, response);
 	put_jentry(data, 3, JENTRY_ISCONTAINER | (JEntry) errors_len, &data_total);
 	at += errors_len;
 	put_jentry(root, 1, JENTRY_ISCONTAINER | (JEntry) (at - data), &root_total);
@@ -451,16 +487,9 @@ finish(Response *response)
 	return (struct varlena *) result;
 }
 
-static void
-encode_first_job(Response *response, TupleTableSlot *row)
-{
-	if (job_layout.head_len == 0)
-		make_job_layout();
-	encode_job(response, row);
-}
-
 const ResponseEncoder response_as_jsonb = {
 	.limit = JENTRY_OFFLENMASK,
-	.encode_job = encode_first_job,
+	.begin = begin,
+	.encode_job = encode_job,
 	.finish = finish,
 };

@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * response_json.c
+ *	  A response as the text of json.
+ *
+ * The text is written once and never turned into jsonb.  Jobs that come in
+ * order stand where they belong at once, and the answer is the very memory
+ * that they were written to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "columns.h"
+#include "format_value.h"
+#include "response.h"
+
+/* Of a text that is sent, a little must be left for the message around it */
+#define JSON_LIMIT		(MaxAllocSize - 8192)
+
+static const char before_jobs[] = "{\"data\": {\"jobs\": [";
+static const char before_errors[] = "], \"errors\": {";
+static const char after_errors[] = "}}}";
+
+/* "name": of each field, with what separates it from the one before */
+static char *field_heads[FIELD_COUNT];
+static int	field_head_lens[FIELD_COUNT];
+
+static void
+make_field_heads(void)
+{
+	for (int f = 0; f < FIELD_COUNT; f++)
+	{
+		char	   *head = psprintf("%s\"%s\": ", f > 0 ? ", " : "{", job_columns[f].name);
+
+		field_head_lens[f] = strlen(head);
+		field_heads[f] = MemoryContextStrdup(TopMemoryContext, head);
+	}
+}
+
+static void
+begin(Response *response)
+{
+	if (field_heads[FIELD_COUNT - 1] == NULL)
+		make_field_heads();
+
+	/* the length of the varlena is not known yet */
+	output_append(&response->encoded, "\0\0\0\0", VARHDRSZ);
+	output_append_string(&response->encoded, before_jobs);
+}
+
+/* Detoasts a value unless it would be too large for a response anyway */
+static struct varlena *
+detoast(Datum value)
+{
+	if (toast_raw_datum_size(value) > JSON_LIMIT)
+		output_too_large(JSON_LIMIT);
+	return PG_DETOAST_DATUM_PACKED(value);
+}
+
+static void
+append_text(Output *out, Datum value)
+{
+	struct varlena *text = detoast(value);
+
+	output_append_json_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
+}
+
+static void
+append_jsonb(Output *out, Datum value)
+{
+	StringInfoData text;
+	Jsonb	   *jsonb;
+
+	if (toast_raw_datum_size(value) > JSON_LIMIT)
+		output_too_large(JSON_LIMIT);
+	jsonb = DatumGetJsonbP(value);
+	initStringInfo(&text);
+	JsonbToCString(&text, &jsonb->root, VARSIZE(jsonb));
+	output_append(out, text.data, text.len);
+}
+
+/* The elements of a text array that are still to come */
+typedef struct ArrayRest
+{
+	const Datum *values;
+	const bool *nulls;
+} ArrayRest;
+
+/* One dimension of a text array and those below it */
+static void
+append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
+{
+	output_append_literal(out, "[");
+	for (int i = 0; ndim > 0 && i < dims[0]; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			output_append_literal(out, ", ");
+		if (ndim > 1)
+		{
+			append_dimension(out, rest, ndim - 1, dims + 1);
+			continue;
+		}
+		if (*rest->nulls)
+			output_append_literal(out, "null");
+		else
+			append_text(out, *rest->values);
+		rest->values++;
+		rest->nulls++;
+	}
+	output_append_literal(out, "]");
+}
+
+static void
+append_text_array(Output *out, Datum value)
+{
+	ArrayType  *array;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	ArrayRest	rest;
+
+	if (toast_raw_datum_size(value) > JSON_LIMIT)
+		output_too_large(JSON_LIMIT);
+	array = DatumGetArrayTypeP(value);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	rest.values = values;
+	rest.nulls = nulls;
+	append_dimension(out, &rest, ARR_NDIM(array), ARR_DIMS(array));
+}
+
+static void
+append_uuid(Output *out, const pg_uuid_t *uuid)
+{
+	char	   *at = output_reserve(out, FORMATTED_UUID + 2);
+
+	at[0] = '"';
+	format_uuid(at + 1, uuid);
+	at[FORMATTED_UUID + 1] = '"';
+	out->len += FORMATTED_UUID + 2;
+}
+
+static void
+append_value(Response *response, ColumnKind kind, Datum value)
+{
+	Output	   *out = &response->encoded;
+
+	switch (kind)
+	{
+		case KIND_UUID:
+			append_uuid(out, DatumGetUUIDP(value));
+			return;
+		case KIND_TIMESTAMPTZ:
+			{
+				char	   *at = output_reserve(out, FORMATTED_TIMESTAMP + 2);
+				int			len = format_timestamp(at + 1, DatumGetTimestampTz(value));
+
+				at[0] = '"';
+				at[len + 1] = '"';
+				out->len += len + 2;
+				return;
+			}
+		case KIND_STATUS:
+			{
+				const char *label = job_status_text(response->relation, value, false);
+
+				output_append_json_string(out, label, strlen(label));
+				return;
+			}
+		case KIND_INTEGER:
+			out->len += pg_lltoa(DatumGetInt32(value), output_reserve(out, MAXINT8LEN + 1));
+			return;
+		case KIND_BIGINT:
+			out->len += pg_lltoa(DatumGetInt64(value), output_reserve(out, MAXINT8LEN + 1));
+			return;
+		case KIND_TEXT:
+			append_text(out, value);
+			return;
+		case KIND_JSONB:
+			append_jsonb(out, value);
+			return;
+		case KIND_TEXT_ARRAY:
+			append_text_array(out, value);
+			return;
+		case KIND_ORIGIN:
+			break;
+	}
+	elog(ERROR, "column kind %d is in no response", (int) kind);
+}
+
+/* One job as an object, after a comma if it is not the first */
+static size_t
+encode_job(Response *response, TupleTableSlot *row)
+{
+	Output	   *out = &response->encoded;
+	size_t		start;
+
+	if (response->job_count > 0)
+		output_append_literal(out, ", ");
+	start = out->len;
+	for (int f = 0; f < FIELD_COUNT; f++)
+	{
+		output_append(out, field_heads[f], field_head_lens[f]);
+		if (row->tts_isnull[f])
+			output_append_literal(out, "null");
+		else
+			append_value(response, job_columns[f].kind, row->tts_values[f]);
+	}
+	output_append_literal(out, "}");
+	return start;
+}
+
+/* Copies the jobs, which are not in order, to where they are */
+static void
+reorder(Response *response, Output *out)
+{
+	output_init(out, response->result_context, JSON_LIMIT);
+	output_reserve(out, response->encoded.len);
+	output_append(out, response->encoded.data, VARHDRSZ + strlen(before_jobs));
+	for (size_t i = 0; i < response->job_count; i++)
+	{
+		const ResponseJob *job = &response->jobs[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			output_append_literal(out, ", ");
+		output_append(out, response->encoded.data + job->offset, job->len);
+	}
+}
+
+static struct varlena *
+finish(Response *response)
+{
+	Output		reordered;
+	Output	   *out = &response->encoded;
+
+	if (!response->in_order)
+	{
+		reorder(response, &reordered);
+		out = &reordered;
+	}
+
+	output_append_string(out, before_errors);
+	for (size_t i = 0; i < response->error_count; i++)
+	{
+		const char *why = response->errors[i].why;
+
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			output_append_literal(out, ", ");
+		append_uuid(out, response->errors[i].id);
+		output_append_literal(out, ": ");
+		output_append_json_string(out, why, strlen(why));
+	}
+	output_append_string(out, after_errors);
+
+	SET_VARSIZE(out->data, out->len);
+	return (struct varlena *) out->data;
+}
+
+const ResponseEncoder response_as_json = {
+	.limit = JSON_LIMIT,
+	.begin = begin,
+	.encode_job = encode_job,
+	.finish = finish,
+};

@@ -9,6 +9,8 @@ EXTENSION = pasqal_jobs
 MODULE_big = pasqal_jobs
 OBJS = \
 	src/pasqal_jobs.o \
+	src/rows.o \
+	src/chunks.o \
 	src/filters.o \
 	src/parse_value.o \
 	src/query_string.o \
@@ -28,7 +30,7 @@ PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"
 
 PG_CPPFLAGS = -I$(srcdir)/src
 
-REGRESS = setup cancel filters problems relations calls security install
+REGRESS = setup cancel filters problems relations http rows calls security chunks install
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet

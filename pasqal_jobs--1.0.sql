@@ -138,8 +138,37 @@ COMMENT ON FUNCTION cancel_jobs(uuid, jsonb) IS
 'cancels the PENDING and RUNNING jobs of a batch that match all filters, and answers {"data": {"jobs": [canceled jobs], "errors": {"id": "why it was not canceled"}}}. filters: id, id__starts_with, batch_id, project_id, user_id, status, min_runs, max_runs, errors, origin, start_date, end_date; a list matches any of its values; {} means every job of the batch. start_date and end_date compare with start_timestamp and end_timestamp, or with created_at if pasqal_jobs.date_filter = creation. A misspelt or empty filter is an error (22023), never a wider cancel. The table is named by the setting pasqal_jobs.jobs_table';
 
 CREATE FUNCTION cancel_jobs_http(batch__id text, query_string text DEFAULT '', OUT status_code int, OUT body json)
+RETURNS SETOF record
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 
 COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
 'the endpoint PATCH /api/v2/batches/{batch__id}/cancel/jobs in one call: takes the segment of the path and the query string as they came, gives the status code (200, or 422 for a bad path or query) and the body. Call it as SELECT * FROM cancel_jobs_http(...), since SELECT (cancel_jobs_http(...)).* cancels once a column. Raises only what is not the client''s fault';
+
+--
+-- For a person at psql
+--
+
+CREATE FUNCTION cancel_jobs_rows(batch uuid, filters jsonb DEFAULT '{}')
+RETURNS TABLE (id uuid, error text, job jsonb)
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION cancel_jobs_rows(uuid, jsonb) IS
+'the cancel of cancel_jobs(), one row a job: error is null and job is the canceled job, or error tells why it was not canceled and job is null. SELECT error, count(*) FROM cancel_jobs_rows(...) GROUP BY error sums it up. No limit of size but the disk''s';
+
+CREATE FUNCTION cancel_jobs_preview(batch uuid, filters jsonb DEFAULT '{}')
+RETURNS TABLE (id uuid, status JobStatus, error text)
+AS 'MODULE_PATHNAME'
+LANGUAGE C STABLE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION cancel_jobs_preview(uuid, jsonb) IS
+'what cancel_jobs() would do now: one row a job with its status; error is null if it would be canceled, else tells why not. Changes and locks nothing, works on a standby. It cannot foresee triggers and policies for UPDATE';
+
+CREATE PROCEDURE cancel_jobs_in_chunks(batch uuid, filters jsonb DEFAULT '{}', chunk_size int DEFAULT 1000,
+	INOUT canceled bigint DEFAULT 0, INOUT failed bigint DEFAULT 0)
+AS 'MODULE_PATHNAME'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE cancel_jobs_in_chunks(uuid, jsonb, int, bigint, bigint) IS
+'the cancel of cancel_jobs(), committed chunk by chunk: CALL cancel_jobs_in_chunks(...). Tries each job that matches as it starts once, PENDING before RUNNING, each by creation_order, and reports its progress as notices. Can be interrupted and called again; what is committed stays. Not inside a transaction block or function';

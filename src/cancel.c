@@ -43,7 +43,9 @@ typedef struct Cancel
 {
 	const JobsRelation *relation;
 	const CancelObserver *observer;
-	bool		named;			/* the jobs were named by id */
+	bool		listed;			/* the jobs are those of the filter id */
+	bool		named;			/* ... and each is owed an answer */
+	uint64		canceled;		/* jobs so far */
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
@@ -85,6 +87,16 @@ enter_match(TupleTableSlot *row, void *arg)
 				 why_status(call, status, status_null));
 }
 
+/* The jobs of the filter id, all open */
+static void
+enter_listed(Cancel *call, const Filters *filters)
+{
+	const FilterValues *ids = &filters->of[FILTER_ID];
+
+	for (int i = 0; i < ids->count; i++)
+		ledger_enter(call->ledger, DatumGetUUIDP(ids->values[i]), NULL);
+}
+
 /* A row of STATEMENT_CANCEL: the fields of a response */
 static void
 strike_off(TupleTableSlot *row, void *arg)
@@ -98,6 +110,7 @@ strike_off(TupleTableSlot *row, void *arg)
 
 	if (!row->tts_isnull[COLUMN_ID])
 		ledger_strike_off(call->ledger, DatumGetUUIDP(row->tts_values[COLUMN_ID]));
+	call->canceled++;
 	call->observer->canceled(row, call->observer->arg);
 }
 
@@ -153,17 +166,18 @@ look_at_open(Cancel *call, const StatementArgs *args)
 /*
  * cancel
  *
- * Cancels the cancelable jobs of the batch that match the filters, and tells
- * the observer of each job.  SPI must be connected.  All memory, that of the
- * reasons given included, is taken from the current context, which the caller
- * resets or deletes.  Whatever a statement raises (40001, 40P01, 42501, 57014 …) passes through; nothing is done then
- * once the caller's transaction or subtransaction has ended.
+ * Cancels the cancelable jobs of the batch that match the filters, tells the
+ * observer of each job that the scope owes an answer, and returns how many
+ * were canceled.  SPI must be connected.  All memory, that of the reasons
+ * given included, is taken from the current context, which the caller resets
+ * or deletes.  Whatever a statement raises (40001, 40P01, 42501, 57014 …)
+ * passes through; nothing is done then once the caller's transaction or
+ * subtransaction has ended.
  */
-void
+uint64
 cancel(const JobsRelation *relation, Datum batch, const Filters *filters,
-	   const CancelObserver *observer)
+	   CancelScope scope, const CancelObserver *observer)
 {
-	MemoryContext context = CurrentMemoryContext;
 	StatementArgs args = {
 		.relation = relation,
 		.batch = batch,
@@ -173,37 +187,104 @@ cancel(const JobsRelation *relation, Datum batch, const Filters *filters,
 	Cancel		call = {
 		.relation = relation,
 		.observer = observer,
-		.named = filter_present(filters, FILTER_ID),
-		.ledger = ledger_create(context),
-		.context = context,
+		.listed = filter_present(filters, FILTER_ID),
+		.named = filter_present(filters, FILTER_ID) && scope == CANCEL_CALL,
+		.ledger = ledger_create(CurrentMemoryContext),
+		.context = CurrentMemoryContext,
 	};
 	Ledger	   *ledger = call.ledger;
 
-	if (call.named)
-	{
-		const FilterValues *ids = &filters->of[FILTER_ID];
-
-		for (int i = 0; i < ids->count; i++)
-			ledger_enter(ledger, DatumGetUUIDP(ids->values[i]), NULL);
-	}
+	if (call.listed)
+		enter_listed(&call, filters);
 	else
 		statement_execute(STATEMENT_MATCH, &args, enter_match, &call);
 
 	statement_execute(STATEMENT_CANCEL, &args, strike_off, &call);
 
 	look_at_open(&call, &args);
-	if (call.named)
-	{
-		for (size_t i = 0; i < ledger->count; i++)
-			if (ledger->entries[i].outcome == NULL)
-				ledger->entries[i].outcome = WHY_NOT_FOUND;
-	}
 
-	ledger_sort(ledger);
+	ledger_sort(ledger, call.named ? WHY_NOT_FOUND : NULL);
 	for (size_t i = 0; i < ledger->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		observer->not_canceled(&ledger->entries[i].id, ledger->entries[i].outcome,
 							   observer->arg);
+	}
+	return call.canceled;
+}
+
+/* A preview under way */
+typedef struct Preview
+{
+	Cancel		call;			/* for what it shares with a cancel */
+	bool		named;
+	void		(*tell) (const pg_uuid_t *id, JobStatus status, const char *why, void *arg);
+	void	   *arg;
+} Preview;
+
+/* A row of STATEMENT_MATCH, or of STATEMENT_LOOK if jobs were named */
+static void
+foresee(TupleTableSlot *row, void *arg)
+{
+	Preview    *p = arg;
+	Datum		value = row->tts_values[1];
+	bool		isnull = row->tts_isnull[1];
+	JobStatus	status = job_status(p->call.relation, value, isnull);
+	const char *why = NULL;
+
+	if (row->tts_isnull[0])
+		return;
+	if (!job_is_cancelable(status))
+		why = why_status(&p->call, value, isnull);
+	else if (p->named && !DatumGetBool(row->tts_values[2]))
+		why = WHY_NO_MATCH;
+	if (p->named)
+		ledger_settle(p->call.ledger, DatumGetUUIDP(row->tts_values[0]), LEDGER_CANCELED);
+	p->tell(DatumGetUUIDP(row->tts_values[0]), status, why, p->arg);
+}
+
+/*
+ * preview
+ *
+ * Tells for each job that a cancel would answer for what the answer would be
+ * (NULL: canceled), as the snapshot of the calling statement sees it.  Nothing
+ * is changed and no row is locked.  SPI must be connected; memory as in
+ * cancel.
+ */
+void
+preview(const JobsRelation *relation, Datum batch, const Filters *filters,
+		void (*tell) (const pg_uuid_t *id, JobStatus status, const char *why, void *arg),
+		void *arg)
+{
+	StatementArgs args = {
+		.relation = relation,
+		.batch = batch,
+		.filters = filters,
+	};
+	Preview		p = {
+		.call = {
+			.relation = relation,
+			.ledger = ledger_create(CurrentMemoryContext),
+			.context = CurrentMemoryContext,
+		},
+		.named = filter_present(filters, FILTER_ID),
+		.tell = tell,
+		.arg = arg,
+	};
+	Ledger	   *ledger = p.call.ledger;
+
+	if (!p.named)
+	{
+		statement_execute_read_only(STATEMENT_MATCH, &args, foresee, &p);
+		return;
+	}
+
+	enter_listed(&p.call, filters);
+	statement_execute_read_only(STATEMENT_LOOK, &args, foresee, &p);
+	for (size_t i = 0; i < ledger->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ledger->entries[i].outcome == NULL)
+			tell(&ledger->entries[i].id, JOB_STATUS_OTHER, WHY_NOT_FOUND, arg);
 	}
 }

@@ -29,7 +29,25 @@ typedef struct CancelObserver
 	void	   *arg;
 } CancelObserver;
 
-extern void cancel(const JobsRelation *relation, Datum batch,
-				   const Filters *filters, const CancelObserver *observer);
+/* To whom a cancel owes an answer */
+typedef enum CancelScope
+{
+	/* Every job that matches as the call begins; or that was named by id */
+	CANCEL_CALL,
+
+	/*
+	 * The filter id is a list of jobs that matched some time ago: those that
+	 * are gone since or no longer match are owed nothing
+	 */
+	CANCEL_WORK_LIST
+} CancelScope;
+
+extern uint64 cancel(const JobsRelation *relation, Datum batch,
+					 const Filters *filters, CancelScope scope,
+					 const CancelObserver *observer);
+extern void preview(const JobsRelation *relation, Datum batch, const Filters *filters,
+					void (*tell) (const pg_uuid_t *id, JobStatus status,
+								  const char *why, void *arg),
+					void *arg);
 
 #endif							/* PASQAL_JOBS_CANCEL_H */

@@ -53,6 +53,10 @@ put_digits(char *at, int value, int width)
 int
 format_timestamp(char *result, TimestampTz timestamp)
 {
+	static int64 last_days = PG_INT64_MIN;
+	static int	last_year,
+				last_month,
+				last_day;
 	char	   *at = result;
 	int64		days;
 	int			usecs;
@@ -80,7 +84,15 @@ format_timestamp(char *result, TimestampTz timestamp)
 	seconds = timestamp / USECS_PER_SEC;
 	usecs = timestamp % USECS_PER_SEC;
 
-	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	/* most date-times of a response are of the same few days */
+	if (days != last_days)
+	{
+		j2date((int) days + POSTGRES_EPOCH_JDATE, &last_year, &last_month, &last_day);
+		last_days = days;
+	}
+	year = last_year;
+	month = last_month;
+	day = last_day;
 	bc = year <= 0;
 	if (bc)
 		year = 1 - year;

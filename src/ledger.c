@@ -173,18 +173,25 @@ compare_entries(const void *a, const void *b)
 /*
  * ledger_sort
  *
- * Leaves only the jobs that were not canceled though they should have been
- * and whose outcome is known, sorted by id, none twice.  Nothing can be
- * struck off or settled afterwards.
+ * Leaves only the jobs that were not canceled and whose outcome is known,
+ * sorted by id, none twice.  Entries that are still open get the outcome
+ * given, or are dropped if that is NULL.  Nothing can be struck off or
+ * settled afterwards.
  */
 void
-ledger_sort(Ledger *ledger)
+ledger_sort(Ledger *ledger, const char *outcome_of_open)
 {
 	size_t		kept = 0;
 
 	for (size_t i = 0; i < ledger->count; i++)
-		if (ledger->entries[i].outcome != NULL && ledger->entries[i].outcome != LEDGER_CANCELED)
-			ledger->entries[kept++] = ledger->entries[i];
+	{
+		LedgerEntry *entry = &ledger->entries[i];
+
+		if (entry->outcome == NULL)
+			entry->outcome = outcome_of_open;
+		if (entry->outcome != NULL && entry->outcome != LEDGER_CANCELED)
+			ledger->entries[kept++] = *entry;
+	}
 	ledger->count = kept;
 	if (kept < 2)
 		return;

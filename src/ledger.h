@@ -41,6 +41,6 @@ extern void ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcom
 extern void ledger_strike_off(Ledger *ledger, const pg_uuid_t *id);
 extern void ledger_settle(Ledger *ledger, const pg_uuid_t *id, const char *outcome);
 extern size_t ledger_count_open(const Ledger *ledger);
-extern void ledger_sort(Ledger *ledger);
+extern void ledger_sort(Ledger *ledger, const char *outcome_of_open);
 
 #endif							/* PASQAL_JOBS_LEDGER_H */

@@ -12,12 +12,16 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
+#include "commands/async.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/tuplestore.h"
 
 #include "cancel.h"
 #include "filters.h"
@@ -30,6 +34,7 @@ PG_MODULE_MAGIC;
 
 char	   *pasqal_jobs_table;
 int			pasqal_jobs_date_filter;
+char	   *pasqal_jobs_notify_channel;
 
 static const struct config_enum_entry date_filters[] = {
 	{"execution", DATE_FILTER_EXECUTION, false},
@@ -38,6 +43,16 @@ static const struct config_enum_entry date_filters[] = {
 };
 
 void		_PG_init(void);
+
+/* Check hook: a channel's name is limited as an identifier is */
+static bool
+check_notify_channel(char **newval, void **extra, GucSource source)
+{
+	if (*newval == NULL || strlen(*newval) < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
+	return false;
+}
 
 /* _PG_init: defines the settings, once, as the library is loaded */
 void
@@ -60,14 +75,24 @@ _PG_init(void)
 							 date_filters,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
+	DefineCustomStringVariable("pasqal_jobs.notify_channel",
+							   "Names the channel that is notified of each call that canceled a job.",
+							   "The payload is {\"batch_id\": ..., \"canceled\": n}. Empty: no notification.",
+							   &pasqal_jobs_notify_channel,
+							   "",
+							   PGC_USERSET, 0,
+							   check_notify_channel, NULL, NULL);
 	MarkGUCPrefixReserved("pasqal_jobs");
 }
 
 /*
+ * read_arguments
+ *
  * Reads the arguments (batch uuid, filters jsonb) that most functions have.
- * Raises 22023 with all that is wrong with them.
+ * Values go to the current memory context.  Raises 22023 with all that is
+ * wrong with them.
  */
-static void
+void
 read_arguments(FunctionCallInfo fcinfo, Datum *batch, Filters *filters)
 {
 	Problems	problems;
@@ -79,7 +104,33 @@ read_arguments(FunctionCallInfo fcinfo, Datum *batch, Filters *filters)
 	filters_from_jsonb(filters, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &problems);
 	if (problems.count > 0)
 		problems_raise(&problems);
-	*batch = PG_GETARG_DATUM(0);
+	*batch = datumCopy(PG_GETARG_DATUM(0), false, UUID_LEN);
+}
+
+/*
+ * notify_canceled
+ *
+ * Wakes up those who listen to pasqal_jobs.notify_channel, at the end of the
+ * transaction, if anything was canceled.
+ */
+void
+notify_canceled(Datum batch, uint64 canceled)
+{
+	char	   *payload;
+
+	if (canceled == 0 || pasqal_jobs_notify_channel == NULL || pasqal_jobs_notify_channel[0] == '\0')
+		return;
+	payload = psprintf("{\"batch_id\": \"%s\", \"canceled\": " UINT64_FORMAT "}",
+					   DatumGetCString(DirectFunctionCall1(uuid_out, batch)), canceled);
+	Async_Notify(pasqal_jobs_notify_channel, payload);
+	pfree(payload);
+}
+
+/* create_call_context: a context for all that lasts as long as one call */
+MemoryContext
+create_call_context(MemoryContext parent)
+{
+	return AllocSetContextCreate(parent, "pasqal_jobs call", ALLOCSET_DEFAULT_SIZES);
 }
 
 /*
@@ -101,19 +152,11 @@ cancel_and_respond(Datum batch, const Filters *filters, const ResponseEncoder *e
 	MemoryContextSwitchTo(context);
 	response_init(&response, encoder, &relation, result_context);
 	observer = response_observer(&response);
-	cancel(&relation, batch, filters, &observer);
+	notify_canceled(batch, cancel(&relation, batch, filters, CANCEL_CALL, &observer));
 	result = response_finish(&response);
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 	return result;
-}
-
-/* A context for all that lasts as long as one call */
-static MemoryContext
-create_call_context(void)
-{
-	return AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs call",
-								 ALLOCSET_DEFAULT_SIZES);
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs);
@@ -127,7 +170,7 @@ Datum
 cancel_jobs(PG_FUNCTION_ARGS)
 {
 	MemoryContext before = CurrentMemoryContext;
-	MemoryContext call = create_call_context();
+	MemoryContext call = create_call_context(CurrentMemoryContext);
 	Datum		batch;
 	Filters		filters;
 	struct varlena *result;
@@ -149,25 +192,32 @@ PG_FUNCTION_INFO_V1(cancel_jobs_http);
  *
  * The API's endpoint: the cancel's response with 200, or with 422 what is
  * wrong with the path and the query string.
+ *
+ * It returns a set of one row, since only then the row can go to a tuplestore
+ * of our own: the one that the executor makes for a single row spills it to
+ * disk beyond work_mem.
  */
 Datum
 cancel_jobs_http(PG_FUNCTION_ARGS)
 {
 	MemoryContext before = CurrentMemoryContext;
-	MemoryContext call = create_call_context();
-	TupleDesc	result_desc;
+	MemoryContext call = create_call_context(CurrentMemoryContext);
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		batch = (Datum) 0;
 	Filters		filters;
 	Problems	problems;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 	struct varlena *body;
-	HeapTuple	tuple;
+
+	/* also checks that the caller takes a tuplestore */
+	InitMaterializedSRF(fcinfo, 0);
+	MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	tuplestore_end(result->setResult);
+	result->setResult = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0,
+											  false, MAX_KILOBYTES);
 
 	MemoryContextSwitchTo(call);
-	if (get_call_result_type(fcinfo, NULL, &result_desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-
 	problems_init(&problems, PROBLEMS_NO_LIMIT);
 	batch_from_path(&batch, PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), &problems);
 	filters_from_query_string(&filters, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1),
@@ -190,9 +240,9 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 		values[0] = Int32GetDatum(200);
 	}
 	values[1] = PointerGetDatum(body);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 
 	MemoryContextSwitchTo(before);
-	tuple = heap_form_tuple(BlessTupleDesc(result_desc), values, nulls);
 	MemoryContextDelete(call);
-	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+	return (Datum) 0;
 }

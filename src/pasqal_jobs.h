@@ -1,12 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * pasqal_jobs.h
- *	  What every file of the extension may know: its settings.
+ *	  What the functions that SQL calls have in common: the settings, the
+ *	  arguments (batch uuid, filters jsonb), the notification.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef PASQAL_JOBS_H
 #define PASQAL_JOBS_H
+
+#include "fmgr.h"
+
+#include "filters.h"
 
 /* The values of pasqal_jobs.date_filter */
 typedef enum DateFilter
@@ -17,5 +22,10 @@ typedef enum DateFilter
 
 extern char *pasqal_jobs_table;
 extern int	pasqal_jobs_date_filter;
+extern char *pasqal_jobs_notify_channel;
+
+extern void read_arguments(FunctionCallInfo fcinfo, Datum *batch, Filters *filters);
+extern void notify_canceled(Datum batch, uint64 canceled);
+extern MemoryContext create_call_context(MemoryContext parent);
 
 #endif							/* PASQAL_JOBS_H */

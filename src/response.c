@@ -35,7 +35,7 @@ response_init(Response *response, const ResponseEncoder *encoder,
 	response->result_context = result_context;
 	response->in_order = true;
 	output_init(&response->encoded, result_context, encoder->limit);
-	encoder->begin(response);
+	encoder->begin(&response->encoded);
 }
 
 static int
@@ -85,7 +85,7 @@ add_job(TupleTableSlot *row, void *arg)
 		response->in_order = compare_jobs(job - 1, job) <= 0;
 
 	old = MemoryContextSwitchTo(response->row_context);
-	job->offset = response->encoder->encode_job(response, row);
+	job->offset = response->encoder->encode_job(&response->encoded, response->relation, row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(response->row_context);
 

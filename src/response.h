@@ -19,11 +19,16 @@ typedef struct ResponseEncoder
 	/* No response may have more bytes */
 	size_t		limit;
 
-	/* Appends to response->encoded what comes before the first job */
-	void		(*begin) (Response *response);
+	/* Appends what comes before the first job */
+	void		(*begin) (Output *out);
 
-	/* Appends one job; returns the offset at which it starts */
-	size_t		(*encode_job) (Response *response, TupleTableSlot *row);
+	/*
+	 * Appends one job of the relation, given as the fields of a response;
+	 * returns the offset at which it starts.  Leaves detoasted values in the
+	 * current memory context.
+	 */
+	size_t		(*encode_job) (Output *out, const JobsRelation *relation,
+							   TupleTableSlot *row);
 
 	/*
 	 * Puts all together: in response->encoded if the jobs are in order, else

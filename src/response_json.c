@@ -13,10 +13,10 @@
 
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -27,8 +27,8 @@
 /* Of a text that is sent, a little must be left for the message around it */
 #define JSON_LIMIT		(MaxAllocSize - 8192)
 
-static const char before_jobs[] = "{\"data\": {\"jobs\": [";
-static const char before_errors[] = "], \"errors\": {";
+static const char before_jobs[] = "{\"data\":{\"jobs\":[";
+static const char before_errors[] = "],\"errors\":{";
 static const char after_errors[] = "}}}";
 
 /* "name": of each field, with what separates it from the one before */
@@ -40,7 +40,7 @@ make_field_heads(void)
 {
 	for (int f = 0; f < FIELD_COUNT; f++)
 	{
-		char	   *head = psprintf("%s\"%s\": ", f > 0 ? ", " : "{", job_columns[f].name);
+		char	   *head = psprintf("%s\"%s\":", f > 0 ? "," : "{", job_columns[f].name);
 
 		field_head_lens[f] = strlen(head);
 		field_heads[f] = MemoryContextStrdup(TopMemoryContext, head);
@@ -48,14 +48,14 @@ make_field_heads(void)
 }
 
 static void
-begin(Response *response)
+begin(Output *out)
 {
 	if (field_heads[FIELD_COUNT - 1] == NULL)
 		make_field_heads();
 
 	/* the length of the varlena is not known yet */
-	output_append(&response->encoded, "\0\0\0\0", VARHDRSZ);
-	output_append_string(&response->encoded, before_jobs);
+	output_append(out, "\0\0\0\0", VARHDRSZ);
+	output_append_string(out, before_jobs);
 }
 
 /* Detoasts a value unless it would be too large for a response anyway */
@@ -75,18 +75,98 @@ append_text(Output *out, Datum value)
 	output_append_json_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
+/*
+ * A numeric of jsonb.  An integer below 10000 is a single digit to that base,
+ * which is told from its header (see append_integer in response_jsonb.c).
+ */
+static void
+append_numeric(Output *out, const char *value)
+{
+	uint16		header;
+	int16		digit = 0;
+	char	   *text;
+
+	memcpy(&header, value + VARHDRSZ, sizeof(header));
+	if ((header & ~0x2000) == 0x8000 && VARSIZE(value) <= VARHDRSZ + 2 * sizeof(uint16))
+	{
+		if (VARSIZE(value) == VARHDRSZ + 2 * sizeof(uint16))
+			memcpy(&digit, value + VARHDRSZ + sizeof(header), sizeof(digit));
+		out->len += pg_ltoa(header & 0x2000 ? -digit : digit, output_reserve(out, MAXINT8LEN + 1));
+		return;
+	}
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(value)));
+	output_append_string(out, text);
+	pfree(text);
+}
+
+static void append_container(Output *out, JsonbContainer *container);
+
+/*
+ * The index-th value of a container, whose JEntry says where it lies from
+ * *offset on; advances that.
+ */
+static void
+append_element(Output *out, JsonbContainer *container, char *base, uint32 index, uint32 *offset)
+{
+	JEntry		entry = container->children[index];
+	char	   *value = base + *offset;
+	char	   *aligned = base + INTALIGN(*offset);
+
+	JBE_ADVANCE_OFFSET(*offset, entry);
+	if (JBE_ISNULL(entry))
+		output_append_literal(out, "null");
+	else if (JBE_ISSTRING(entry))
+		output_append_json_string(out, value, base + *offset - value);
+	else if (JBE_ISNUMERIC(entry))
+		append_numeric(out, aligned);
+	else if (JBE_ISBOOL_TRUE(entry))
+		output_append_literal(out, "true");
+	else if (JBE_ISBOOL_FALSE(entry))
+		output_append_literal(out, "false");
+	else
+		append_container(out, (JsonbContainer *) aligned);
+}
+
+/* An object or array of jsonb, or the scalar that an array stands for */
+static void
+append_container(Output *out, JsonbContainer *container)
+{
+	uint32		count = JsonContainerSize(container);
+	bool		object = JsonContainerIsObject(container);
+	bool		scalar = JsonContainerIsScalar(container);
+	char	   *base = (char *) &container->children[object ? count * 2 : count];
+	uint32		key_offset = 0;
+	uint32		value_offset = 0;
+
+	check_stack_depth();
+	/* values of an object lie behind all keys */
+	for (uint32 i = 0; object && i < count; i++)
+		JBE_ADVANCE_OFFSET(value_offset, container->children[i]);
+
+	if (!scalar)
+		output_append(out, object ? "{" : "[", 1);
+	for (uint32 i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			output_append_literal(out, ",");
+		if (object)
+		{
+			append_element(out, container, base, i, &key_offset);
+			output_append_literal(out, ":");
+		}
+		append_element(out, container, base, object ? count + i : i, &value_offset);
+	}
+	if (!scalar)
+		output_append(out, object ? "}" : "]", 1);
+}
+
 static void
 append_jsonb(Output *out, Datum value)
 {
-	StringInfoData text;
-	Jsonb	   *jsonb;
-
 	if (toast_raw_datum_size(value) > JSON_LIMIT)
 		output_too_large(JSON_LIMIT);
-	jsonb = DatumGetJsonbP(value);
-	initStringInfo(&text);
-	JsonbToCString(&text, &jsonb->root, VARSIZE(jsonb));
-	output_append(out, text.data, text.len);
+	append_container(out, &DatumGetJsonbP(value)->root);
 }
 
 /* The elements of a text array that are still to come */
@@ -105,7 +185,7 @@ append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (i > 0)
-			output_append_literal(out, ", ");
+			output_append_literal(out, ",");
 		if (ndim > 1)
 		{
 			append_dimension(out, rest, ndim - 1, dims + 1);
@@ -151,10 +231,8 @@ append_uuid(Output *out, const pg_uuid_t *uuid)
 }
 
 static void
-append_value(Response *response, ColumnKind kind, Datum value)
+append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum value)
 {
-	Output	   *out = &response->encoded;
-
 	switch (kind)
 	{
 		case KIND_UUID:
@@ -172,7 +250,7 @@ append_value(Response *response, ColumnKind kind, Datum value)
 			}
 		case KIND_STATUS:
 			{
-				const char *label = job_status_text(response->relation, value, false);
+				const char *label = job_status_text(relation, value, false);
 
 				output_append_json_string(out, label, strlen(label));
 				return;
@@ -200,13 +278,12 @@ append_value(Response *response, ColumnKind kind, Datum value)
 
 /* One job as an object, after a comma if it is not the first */
 static size_t
-encode_job(Response *response, TupleTableSlot *row)
+encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 {
-	Output	   *out = &response->encoded;
 	size_t		start;
 
-	if (response->job_count > 0)
-		output_append_literal(out, ", ");
+	if (out->len > VARHDRSZ + strlen(before_jobs))
+		output_append_literal(out, ",");
 	start = out->len;
 	for (int f = 0; f < FIELD_COUNT; f++)
 	{
@@ -214,7 +291,7 @@ encode_job(Response *response, TupleTableSlot *row)
 		if (row->tts_isnull[f])
 			output_append_literal(out, "null");
 		else
-			append_value(response, job_columns[f].kind, row->tts_values[f]);
+			append_value(out, relation, job_columns[f].kind, row->tts_values[f]);
 	}
 	output_append_literal(out, "}");
 	return start;
@@ -233,7 +310,7 @@ reorder(Response *response, Output *out)
 
 		CHECK_FOR_INTERRUPTS();
 		if (i > 0)
-			output_append_literal(out, ", ");
+			output_append_literal(out, ",");
 		output_append(out, response->encoded.data + job->offset, job->len);
 	}
 }
@@ -257,9 +334,9 @@ finish(Response *response)
 
 		CHECK_FOR_INTERRUPTS();
 		if (i > 0)
-			output_append_literal(out, ", ");
+			output_append_literal(out, ",");
 		append_uuid(out, response->errors[i].id);
-		output_append_literal(out, ": ");
+		output_append_literal(out, ":");
 		output_append_json_string(out, why, strlen(why));
 	}
 	output_append_string(out, after_errors);

@@ -273,10 +273,8 @@ append_text_array(Output *out, Datum value)
 }
 
 static JEntry
-append_value(Response *response, ColumnKind kind, Datum value)
+append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum value)
 {
-	Output	   *out = &response->encoded;
-
 	switch (kind)
 	{
 		case KIND_UUID:
@@ -293,7 +291,7 @@ append_value(Response *response, ColumnKind kind, Datum value)
 			}
 		case KIND_STATUS:
 			{
-				const char *label = job_status_text(response->relation, value, false);
+				const char *label = job_status_text(relation, value, false);
 
 				return append_string(out, label, strlen(label));
 			}
@@ -314,7 +312,7 @@ append_value(Response *response, ColumnKind kind, Datum value)
 }
 
 static void
-begin(Response *response)
+begin(Output *out)
 {
 	if (job_layout.head_len == 0)
 		make_job_layout();
@@ -322,9 +320,8 @@ begin(Response *response)
 
 /* One job as an object */
 static size_t
-encode_job(Response *response, TupleTableSlot *row)
+encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 {
-	Output	   *out = &response->encoded;
 	size_t		start;
 	size_t		total = job_layout.keys_len;
 
@@ -337,7 +334,7 @@ encode_job(Response *response, TupleTableSlot *row)
 		JEntry		meta = JENTRY_ISNULL;
 
 		if (!row->tts_isnull[field])
-			meta = append_value(response, job_columns[field].kind, row->tts_values[field]);
+			meta = append_value(out, relation, job_columns[field].kind, row->tts_values[field]);
 		put_jentry(out->data + start, FIELD_COUNT + i, meta, &total);
 	}
 	return start;

@@ -1,0 +1,81 @@
+--
+-- cancel_jobs_in_chunks, and the notification of a call
+--
+TRUNCATE jobs;
+SELECT submit(batch(n), 1 + 10 * n) FROM generate_series(1, 3) AS n;
+-- PENDING before RUNNING, each by creation_order, each chunk committed
+CREATE TABLE committed (n serial, xid xid8, runs int);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO committed (xid, runs) VALUES (pg_current_xact_id(), NEW.runs); RETURN NULL; END $$;
+CREATE TRIGGER note AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION note();
+UPDATE jobs SET status = CASE WHEN creation_order IN (11, 14) THEN 'RUNNING' ELSE 'PENDING' END::jobstatus WHERE creation_order BETWEEN 11 AND 15;
+TRUNCATE committed;
+CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
+SELECT dense_rank() OVER (ORDER BY xid) AS chunk, array_agg(runs ORDER BY runs) AS runs FROM committed GROUP BY xid ORDER BY xid;
+SELECT status, count(*) FROM jobs WHERE batch_id = batch(1) GROUP BY 1 ORDER BY 1;
+CALL cancel_jobs_in_chunks(batch => batch(1));
+DROP TRIGGER note ON jobs;
+-- the same numbers as one call would tell
+SELECT tried(batch(2), '{"user_id": "alice"}');
+CALL cancel_jobs_in_chunks(batch(2), '{"user_id": "alice"}', 1);
+SELECT tried(batch(2), '{"id": ["00000002-0000-4000-8000-000000000022", "00000004-0000-4000-8000-000000000024", "00000005-0000-4000-8000-000000000025", "00000007-0000-4000-8000-000000000077"], "min_runs": 300}');
+CALL cancel_jobs_in_chunks(batch(2), '{"id": ["00000002-0000-4000-8000-000000000022", "00000004-0000-4000-8000-000000000024", "00000005-0000-4000-8000-000000000025", "00000007-0000-4000-8000-000000000077"], "min_runs": 300}');
+-- from PL/pgSQL the results need variables; they are of this call alone
+DO $$
+DECLARE
+	canceled bigint := 100;
+	failed bigint;
+BEGIN
+	CALL cancel_jobs_in_chunks(batch(3), '{"status": ["PENDING", "DONE"]}', 1000, canceled, failed);
+	RAISE NOTICE '% canceled, % failed', canceled, failed;
+END
+$$;
+-- each job is tried once, whatever a trigger does
+CREATE FUNCTION requeue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO jobs (batch_id, project_id, runs) VALUES (NEW.batch_id, NEW.project_id, 1);
+	RETURN CASE WHEN NEW.runs > 300 THEN NULL ELSE NEW END;
+END
+$$;
+UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(3);
+CREATE TRIGGER requeue BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION requeue();
+CALL cancel_jobs_in_chunks(batch(3), '{}', 3);
+SELECT status, count(*) FROM jobs WHERE batch_id = batch(3) GROUP BY 1 ORDER BY 1;
+DROP TRIGGER requeue ON jobs;
+-- nothing to do
+CALL cancel_jobs_in_chunks(batch(404));
+-- where it cannot be called, and how not
+BEGIN;
+CALL cancel_jobs_in_chunks(batch(1));
+ROLLBACK;
+\x on
+SELECT * FROM failure($$CALL cancel_jobs_in_chunks(batch(1))$$);
+CREATE FUNCTION chunky() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	c bigint;
+	f bigint;
+BEGIN
+	CALL cancel_jobs_in_chunks(batch(1), '{}', 1000, c, f);
+END
+$$;
+SELECT * FROM failure('SELECT chunky()');
+DROP FUNCTION chunky;
+\x off
+CALL cancel_jobs_in_chunks(batch(1), '{"statsu": "DONE"}');
+CALL cancel_jobs_in_chunks(NULL, '{}');
+CALL cancel_jobs_in_chunks(batch(1), '{}', 0);
+CALL cancel_jobs_in_chunks(batch(1), '{}', NULL);
+DROP TABLE committed;
+DROP FUNCTION note, requeue;
+
+-- one notification a call, or a chunk, that canceled anything
+TRUNCATE jobs;
+SELECT submit(batch(1));
+LISTEN pasqal;
+SET pasqal_jobs.notify_channel = 'pasqal';
+SELECT count(*) FROM cancel_jobs_rows(batch(1), '{"status": "DONE"}');
+SELECT count(*) FROM cancel_jobs_preview(batch(1));
+SELECT set_config('pasqal_jobs.notify_channel', repeat('n', 64), false);
+SET pasqal_jobs.notify_channel = '';
+UNLISTEN *;
+TRUNCATE jobs;
+SELECT submit(batch(1));

@@ -1,0 +1,124 @@
+# A chunked cancel: progress, interruption and resumption, snapshots and locks
+# no longer than a chunk, notifications; a preview on a standby. In TAP because
+# it takes several sessions and servers.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $jobs = $ENV{CHUNK_JOBS} // 60_000;
+my $batch = "'b0000000-0000-4000-8000-000000000001'";
+
+my $node = PostgreSQL::Test::Cluster->new('chunks');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_wal_size = 4GB\nshared_buffers = 256MB");
+$node->start;
+$node->safe_psql('postgres', qq{
+	CREATE EXTENSION pasqal_jobs;
+	SELECT create_jobs_table();
+	SELECT create_jobs_table('reference');
+	INSERT INTO jobs (batch_id, project_id, runs, status)
+	SELECT $batch, gen_random_uuid(), 1, CASE WHEN n % 10 = 0 THEN 'DONE' WHEN n % 3 = 0 THEN 'RUNNING' ELSE 'PENDING' END::jobstatus
+	FROM generate_series(1, $jobs) AS n;
+	INSERT INTO reference SELECT * FROM jobs;
+	VACUUM ANALYZE jobs;
+});
+my $cancelable = $jobs * 9 / 10;
+
+# A trigger that slows each statement down, so that seconds pass
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
+	CREATE TRIGGER slow AFTER UPDATE ON jobs FOR EACH STATEMENT EXECUTE FUNCTION slow()});
+
+sub start_call
+{
+	my ($stdout, $stderr) = @_;
+	return IPC::Run::start(
+		[ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)" ],
+		'<', \undef, '>', $stdout, '2>', $stderr);
+}
+
+my ($stdout, $stderr) = ('', '');
+my $call = start_call(\$stdout, \$stderr);
+$node->poll_query_until('postgres', "SELECT count(*) >= 5000 FROM jobs WHERE status = 'CANCELED'") or die 'no chunk was committed';
+
+# While it runs: the oldest snapshot moves on, and rows of other chunks are free
+my $horizon = "SELECT backend_xmin FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()";
+$node->poll_query_until('postgres', "SELECT EXISTS ($horizon)") or die 'no snapshot was seen';
+my $first = $node->safe_psql('postgres', "$horizon UNION ALL SELECT '0' LIMIT 1");
+ok($node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM ($horizon) AS x WHERE backend_xmin::text::bigint > $first)"), 'no snapshot is held longer than a chunk');
+is($node->safe_psql('postgres', "SELECT count(*) > 0 FROM (SELECT FROM jobs WHERE status = 'RUNNING' FOR UPDATE SKIP LOCKED LIMIT 10) AS x"), 't', 'rows of later chunks are not locked');
+$node->poll_query_until('postgres', "SELECT count(*) >= 15000 FROM jobs WHERE status = 'CANCELED'") or die 'it does not go on';
+
+# Interrupted: what is committed stays
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND pid <> pg_backend_pid()");
+$call->finish;
+like($stderr, qr/NOTICE:  canceled \d+000 of $cancelable jobs \(\d+ %\), about \d+ s left/, 'progress is told');
+like($stderr, qr/ERROR:  canceling statement due to user request/, 'it can be interrupted');
+my $done = $node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE status = 'CANCELED'");
+cmp_ok($done, '>=', 15000, 'what was committed stays');
+is($done % 1000, 0, 'whole chunks');
+is($node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE status = 'RUNNING' OR (status = 'CANCELED' AND creation_order % 10 <> 0 AND creation_order % 3 = 0)"), $cancelable / 3,
+	'jobs that run come after those that wait');
+
+# ... and called again it ends as one call would have
+$node->safe_psql('postgres', 'DROP TRIGGER slow ON jobs');
+is($node->safe_psql('postgres', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)"), ($cancelable - $done) . '|' . ($jobs - $cancelable + $done), 'the rest is canceled');
+$node->safe_psql('postgres', "SET pasqal_jobs.jobs_table = 'reference'; SELECT count(cancel_jobs($batch))");
+is($node->safe_psql('postgres', "SELECT count(*) FROM jobs JOIN reference USING (id) WHERE jobs.status = reference.status AND (jobs.end_timestamp IS NULL) = (reference.end_timestamp IS NULL)"),
+	$jobs, 'the table is as one call leaves it');
+
+# A row that a worker holds delays only its chunk; what it did counts
+$node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
+my $worker = $node->background_psql('postgres');
+$worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE creation_order = 15");
+($stdout, $stderr) = ('', '');
+$call = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10)" ],
+	'<', \undef, '>', \$stdout, '2>', \$stderr);
+$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'it does not wait';
+is($node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE creation_order <= 30 AND status = 'CANCELED'"), '10', 'the chunk before is committed');
+$worker->query_safe('COMMIT');
+$worker->quit;
+$call->finish;
+is($stdout, "29|1\n", 'the job that was done meanwhile is counted as failed');
+
+# One notification a chunk, one a call, none if nothing was canceled
+$node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 25");
+(my $out = $node->safe_psql('postgres', qq{
+	LISTEN pasqal;
+	SET pasqal_jobs.notify_channel = 'pasqal';
+	CALL cancel_jobs_in_chunks($batch, '{"status": "PENDING"}', 10);
+	SELECT count(cancel_jobs($batch, '{"status": "PENDING"}'));
+	UPDATE jobs SET status = 'RUNNING' WHERE creation_order <= 3;
+	SELECT count(*) FROM cancel_jobs_rows($batch, '{"status": "RUNNING"}')})) =~ s/ received from.*//g;
+my @heard = $out =~ /payload "(.*)"/g;
+is_deeply(\@heard, [ map { qq({"batch_id": "b0000000-0000-4000-8000-000000000001", "canceled": $_}) } 10, 10, 5, 3 ], 'notifications');
+
+# A preview works on a standby, and a cancel there says why not
+$node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 4");
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', "SELECT count(*) FILTER (WHERE error IS NULL), count(*) FROM cancel_jobs_preview($batch)"), "4|$jobs", 'preview on a standby');
+is($standby->safe_psql('postgres', "SELECT count(*) FROM cancel_jobs_preview($batch, jsonb_build_object('id', gen_random_uuid())) WHERE error = 'Job was not found in this batch'"), '1', '... of named jobs');
+my ($status, undef, $error) = $standby->psql('postgres', "SELECT cancel_jobs($batch)");
+like($error, qr/cannot (execute UPDATE in a read-only transaction|acquire lock mode|.*during recovery)/, 'no cancel on a standby');
+
+# Settings are placeholders before the library is loaded
+my (undef, undef, $warning) = $node->psql('postgres', "SET pasqal_jobs.date_filter = 'typo'; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}'); SHOW pasqal_jobs.date_filter");
+like($warning, qr/WARNING:  invalid value for parameter "pasqal_jobs.date_filter": "typo"/, 'a wrong value of a placeholder is told as the library loads');
+$node->safe_psql('postgres', "CREATE ROLE operator; CREATE ROLE api LOGIN; ALTER ROLE api SET pasqal_jobs.jobs_table = 'reference'; GRANT SELECT, UPDATE ON reference TO api");
+is($node->safe_psql('postgres', "SELECT count(*) FROM cancel_jobs_preview($batch)", extra_params => [ '-U', 'api' ]), $jobs, 'ALTER ROLE … SET is heeded');
+$node->append_conf('postgresql.conf', "session_preload_libraries = 'pasqal_jobs'");
+$node->reload;
+(undef, undef, $error) = $node->psql('postgres', "SET pasqal_jobs.date_filter = 'typo'");
+like($error, qr/ERROR:  invalid value for parameter.*HINT:  Available values: execution, creation/s, 'with session_preload_libraries it is refused at once');
+
+$standby->stop;
+$node->stop;
+done_testing();

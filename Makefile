@@ -31,6 +31,9 @@ PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"
 PG_CPPFLAGS = -I$(srcdir)/src
 
 REGRESS = setup cancel filters problems relations http rows calls security chunks install
+ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
+	job-comes-back repeatable-read lock-timeout deadlock partitioned
+ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet

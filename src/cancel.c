@@ -13,7 +13,8 @@
  *	  as CANCELED is answered.
  * 3. What is still owed an answer (a job that ended or was edited in between,
  *	  one that a trigger or a policy kept) is looked at again, with a new
- *	  snapshot.
+ *	  snapshot.  That is rare, and rarer still is a job that has come back by
+ *	  then and is canceled after all.
  *
  * Jobs that were named by id are owed an answer in any case, so for them the
  * first step is left out.
@@ -38,6 +39,14 @@
 #define WHY_NOT_FOUND	"Job was not found in this batch"
 #define WHY_NO_MATCH	"Job does not match the other filters"
 
+/*
+ * A job that ended, or did not match, when the UPDATE began, and yet can be
+ * canceled when it is looked at again, has come back in between, unless
+ * something kept it.  Where nothing can, the UPDATE is repeated for such jobs,
+ * but not for ever.
+ */
+#define MAX_REPEATS		3
+
 /* One call */
 typedef struct Cancel
 {
@@ -46,6 +55,8 @@ typedef struct Cancel
 	bool		listed;			/* the jobs are those of the filter id */
 	bool		named;			/* ... and each is owed an answer */
 	uint64		canceled;		/* jobs so far */
+	bool		repeat;			/* jobs that came back are to stay open */
+	bool		came_back;		/* ... and there are some */
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
@@ -128,7 +139,14 @@ settle(TupleTableSlot *row, void *arg)
 	if (!job_is_cancelable(job_status(call->relation, status, status_null)))
 		why = why_status(call, status, status_null);
 	else if (DatumGetBool(row->tts_values[2]))
+	{
+		if (call->repeat)
+		{
+			call->came_back = true;
+			return;
+		}
 		why = WHY_KEPT;
+	}
 	else if (call->named)
 		why = WHY_NO_MATCH;
 	else
@@ -136,31 +154,42 @@ settle(TupleTableSlot *row, void *arg)
 	ledger_settle(call->ledger, DatumGetUUIDP(row->tts_values[0]), why);
 }
 
-/* Looks again at the jobs that are still owed an answer */
+/*
+ * Looks again at the jobs that are still owed an answer, and cancels those
+ * that came back
+ */
 static void
 look_at_open(Cancel *call, const StatementArgs *args)
 {
-	size_t		open = ledger_count_open(call->ledger);
 	Filters		filters = *args->filters;
-	StatementArgs look = *args;
 	FilterValues *ids = &filters.of[FILTER_ID];
+	StatementArgs again = *args;
+	size_t		open;
 
-	if (open == 0)
-		return;
-	if (open > PG_INT32_MAX / 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many jobs for one call"),
-				 errhint("Narrow the filters, or use cancel_jobs_in_chunks.")));
+	again.filters = &filters;
+	ids->values = NULL;
+	for (int repeats = 0; (open = ledger_count_open(call->ledger)) > 0; repeats++)
+	{
+		if (open > PG_INT32_MAX / 2)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("too many jobs for one call"),
+					 errhint("Narrow the filters, or use cancel_jobs_in_chunks.")));
 
-	ids->values = MemoryContextAllocHuge(call->context, open * sizeof(Datum));
-	ids->count = 0;
-	for (size_t i = 0; i < call->ledger->count; i++)
-		if (call->ledger->entries[i].outcome == NULL)
-			ids->values[ids->count++] = UUIDPGetDatum(&call->ledger->entries[i].id);
+		if (ids->values == NULL)
+			ids->values = MemoryContextAllocHuge(call->context, open * sizeof(Datum));
+		ids->count = 0;
+		for (size_t i = 0; i < call->ledger->count; i++)
+			if (call->ledger->entries[i].outcome == NULL)
+				ids->values[ids->count++] = UUIDPGetDatum(&call->ledger->entries[i].id);
 
-	look.filters = &filters;
-	statement_execute(STATEMENT_LOOK, &look, settle, call);
+		call->repeat = repeats < MAX_REPEATS && !call->relation->may_keep;
+		call->came_back = false;
+		statement_execute(STATEMENT_LOOK, &again, settle, call);
+		if (!call->came_back)
+			return;
+		statement_execute(STATEMENT_CANCEL, &again, strike_off, call);
+	}
 }
 
 /*

@@ -271,6 +271,10 @@ check_relation(Relation rel, JobsRelation *result)
 				 errdetail("It is no table, partitioned table, foreign table or view."),
 				 errhint("Set pasqal_jobs.jobs_table to the relation that holds the jobs, or make one with create_jobs_table().")));
 
+	result->may_keep = result->relkind != RELKIND_RELATION ||
+		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules || rel->rd_rel->relrowsecurity ||
+		(rel->trigdesc && rel->trigdesc->trig_update_before_row);
+
 	for (int c = 0; c < COLUMN_COUNT; c++)
 	{
 		const JobColumnDef *column = &job_columns[c];

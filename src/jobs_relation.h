@@ -26,6 +26,8 @@ typedef struct JobsRelation
 	Oid			relid;
 	uint64		version;		/* another number after each look at it */
 	char		relkind;
+	bool		may_keep;		/* a trigger, policy or rule of it may keep a
+								 * row from an UPDATE; or we cannot tell */
 	LabelColumn status;
 	LabelColumn origin;
 } JobsRelation;

@@ -35,7 +35,9 @@ DECLARE
 	types pg_catalog.text;
 	target pg_catalog.text;
 	many pg_catalog.bool;
-	storage pg_catalog.text := 'fillfactor = 45';
+	-- room for a second version of each row in its page (HOT), and vacuum after
+	-- a cancel of a twentieth of the table, not of a fifth
+	storage pg_catalog.text := 'fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05';
 BEGIN
 	IF create_jobs_table.name IS NULL THEN
 		RAISE EXCEPTION 'name of the jobs table must not be null'

@@ -228,6 +228,8 @@ cancel(const JobsRelation *relation, Datum batch, const Filters *filters,
 	else
 		statement_execute(STATEMENT_MATCH, &args, enter_match, &call);
 
+	if (observer->expect)
+		observer->expect(ledger_count_open(ledger), observer->arg);
 	statement_execute(STATEMENT_CANCEL, &args, strike_off, &call);
 
 	look_at_open(&call, &args);

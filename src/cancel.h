@@ -17,6 +17,12 @@
 /* Whoever wants to know what a cancel does */
 typedef struct CancelObserver
 {
+	/*
+	 * Called once, before all else, with the number of jobs that will be
+	 * canceled if nothing happens meanwhile; may be NULL
+	 */
+	void		(*expect) (size_t jobs, void *arg);
+
 	/* A job was canceled; the row, its fields, is gone after the call */
 	void		(*canceled) (TupleTableSlot *row, void *arg);
 

@@ -123,7 +123,7 @@ cancel_chunk(Work *work, WorkItem *items, size_t count, Oid relid, Datum batch,
 {
 	MemoryContext before = CurrentMemoryContext;
 	MemoryContext chunk = create_call_context(CurrentMemoryContext);
-	CancelObserver observer = {count_canceled, count_failed, work};
+	CancelObserver observer = {NULL, count_canceled, count_failed, work};
 	Filters		chunk_filters = *filters;
 	FilterValues *ids = &chunk_filters.of[FILTER_ID];
 	JobsRelation relation;

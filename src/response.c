@@ -35,7 +35,6 @@ response_init(Response *response, const ResponseEncoder *encoder,
 	response->result_context = result_context;
 	response->in_order = true;
 	output_init(&response->encoded, result_context, encoder->limit);
-	encoder->begin(&response->encoded);
 }
 
 static int
@@ -62,6 +61,14 @@ grow_array(Response *response, void *array, size_t count, size_t *capacity, size
 	return array == NULL ?
 		MemoryContextAlloc(response->context, *capacity * size) :
 		repalloc_huge(array, *capacity * size);
+}
+
+static void
+expect_jobs(size_t jobs, void *arg)
+{
+	Response   *response = arg;
+
+	response->encoder->begin(&response->encoded, jobs);
 }
 
 static void
@@ -110,7 +117,7 @@ add_error(const pg_uuid_t *id, const char *why, void *arg)
 CancelObserver
 response_observer(Response *response)
 {
-	return (CancelObserver) {add_job, add_error, response};
+	return (CancelObserver) {expect_jobs, add_job, add_error, response};
 }
 
 /*

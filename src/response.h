@@ -19,8 +19,8 @@ typedef struct ResponseEncoder
 	/* No response may have more bytes */
 	size_t		limit;
 
-	/* Appends what comes before the first job */
-	void		(*begin) (Output *out);
+	/* Makes room for what comes before the first of so many jobs */
+	void		(*begin) (Output *out, size_t expected_jobs);
 
 	/*
 	 * Appends one job of the relation, given as the fields of a response;
@@ -31,8 +31,8 @@ typedef struct ResponseEncoder
 							   TupleTableSlot *row);
 
 	/*
-	 * Puts all together: in response->encoded if the jobs are in order, else
-	 * in memory of the same context.
+	 * Puts all together: in response->encoded if the jobs are in order and as
+	 * many as expected, else in memory of the current context.
 	 */
 	struct varlena *(*finish) (Response *response);
 } ResponseEncoder;

@@ -48,7 +48,7 @@ make_field_heads(void)
 }
 
 static void
-begin(Output *out)
+begin(Output *out, size_t expected_jobs)
 {
 	if (field_heads[FIELD_COUNT - 1] == NULL)
 		make_field_heads();

@@ -311,11 +311,30 @@ append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum v
 	elog(ERROR, "column kind %d is in no response", (int) kind);
 }
 
-static void
-begin(Output *out)
+static const char *const root_keys[] = {"data"};
+static const char *const data_keys[] = {"jobs", "errors"};
+
+/* Bytes from the start of a response of so many jobs to its first job */
+static size_t
+response_head_len(size_t job_count)
 {
+	return VARHDRSZ +
+		sizeof(uint32) + 2 * sizeof(JEntry) + strlen("data") +
+		INTALIGN(sizeof(uint32) + 4 * sizeof(JEntry) + strlen("jobs") + strlen("errors")) +
+		sizeof(uint32) + job_count * sizeof(JEntry);
+}
+
+static void
+begin(Output *out, size_t expected_jobs)
+{
+	size_t		head_len = response_head_len(expected_jobs);
+
 	if (job_layout.head_len == 0)
 		make_job_layout();
+
+	/* written by finish */
+	output_reserve(out, head_len);
+	out->len = head_len;
 }
 
 /* One job as an object */
@@ -359,11 +378,11 @@ put_head(char *at, int count, const char *const *keys)
 }
 
 /*
- * The array of jobs, aligned; returns its length.  Jobs in order already
+ * The array of jobs, aligned; returns its length.  In place, the jobs already
  * stand where they belong, with the padding before each.
  */
 static size_t
-put_jobs(char *at, const Response *response)
+put_jobs(char *at, const Response *response, bool in_place)
 {
 	uint32		header = response->job_count | JB_FARRAY;
 	size_t		offset = sizeof(header) + response->job_count * sizeof(JEntry);
@@ -376,7 +395,7 @@ put_jobs(char *at, const Response *response)
 		size_t		padding = INTALIGN(offset) - offset;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!response->in_order)
+		if (!in_place)
 		{
 			memset(at + offset, 0, padding);
 			memcpy(at + offset + padding, response->encoded.data + job->offset, job->len);
@@ -419,16 +438,16 @@ put_errors(char *at, const Response *response)
 /*
  * {"data": {"jobs": [ … ], "errors": { … }}}
  *
- * If the jobs are in order, they are moved up once to make room for what
- * comes before them; else they are copied one by one.
+ * Mostly the jobs stand where they belong, since they came in order and were
+ * as many as expected.  Else they are copied one by one.
  */
 static struct varlena *
 finish(Response *response)
 {
-	static const char *const root_keys[] = {"data"};
-	static const char *const data_keys[] = {"jobs", "errors"};
 	Output	   *out = &response->encoded;
-	size_t		head_len;
+	size_t		head_len = response_head_len(response->job_count);
+	bool		in_place = response->in_order &&
+		(response->job_count == 0 || response->jobs[0].offset == head_len);
 	size_t		errors_len = 0;
 	size_t		size;
 	char	   *result;
@@ -440,26 +459,22 @@ finish(Response *response)
 	size_t		root_total = strlen("data");
 	size_t		data_total = strlen("jobs") + strlen("errors");
 
-	/* up to the first job, as the layout below comes to */
-	head_len = VARHDRSZ +
-		sizeof(uint32) + 2 * sizeof(JEntry) + strlen("data") +
-		INTALIGN(sizeof(uint32) + 4 * sizeof(JEntry) + strlen("jobs") + strlen("errors")) +
-		sizeof(uint32) + response->job_count * sizeof(JEntry);
 	for (size_t i = 0; i < response->error_count; i++)
 		errors_len += 2 * sizeof(JEntry) + FORMATTED_UUID + strlen(response->errors[i].why);
 	errors_len += 2 * sizeof(uint32);
 
 	/* padding before jobs out of order may be up to a word each */
 	size = head_len + out->len + errors_len + response->job_count * sizeof(uint32);
+	if (in_place)
+		size = Max(out->len, head_len) + errors_len;
 	if (size > JENTRY_OFFLENMASK)
 		output_too_large(JENTRY_OFFLENMASK);
 
-	if (response->in_order)
+	if (in_place)
 	{
-		out->limit = size;
-		output_reserve(out, size - out->len);
+		if (size > out->len)
+			output_reserve(out, size - out->len);
 		result = out->data;
-		memmove(result + head_len, result, out->len);
 	}
 	else
 		result = palloc(size);
@@ -470,7 +485,7 @@ finish(Response *response)
 	jobs = (char *) INTALIGN(at);
 	memset(at, 0, jobs - at);
 	Assert(jobs + sizeof(uint32) + response->job_count * sizeof(JEntry) == result + head_len);
-	at = jobs + put_jobs(jobs, response);
+	at = jobs + put_jobs(jobs, response, in_place);
 	put_jentry(data, 2, JENTRY_ISCONTAINER | (JEntry) (at - data - (sizeof(uint32) + 4 * sizeof(JEntry)) - data_total),
 			   &data_total);
 	errors = (char *) INTALIGN(at);

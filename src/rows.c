@@ -102,7 +102,7 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 	Filters		filters;
 	JobsRelation relation;
 	Rows		rows;
-	CancelObserver observer = {put_canceled, put_not_canceled, &rows};
+	CancelObserver observer = {NULL, put_canceled, put_not_canceled, &rows};
 
 	MemoryContextSwitchTo(call);
 	read_arguments(fcinfo, &batch, &filters);
@@ -111,7 +111,7 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 	init_rows(&rows, fcinfo);
 	rows.relation = &relation;
 	output_init(&rows.job, call, response_as_jsonb.limit);
-	response_as_jsonb.begin(&rows.job);
+	response_as_jsonb.begin(&rows.job, 0);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

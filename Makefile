@@ -37,7 +37,7 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
-SANDBOX_GOALS = demo test
+SANDBOX_GOALS = demo demo-api test check-differential dist
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -48,5 +48,13 @@ endif
 .PHONY: $(SANDBOX_GOALS)
 demo:
 	@test/demo.sh
+demo-api:
+	@test/demo_api.sh
 test:
 	@test/suite.sh
+check-differential:
+	@test/http/run.sh
+
+VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pasqal_jobs.control)
+dist:
+	git archive --format=zip --prefix=pasqal_jobs-$(VERSION).0/ -o pasqal_jobs-$(VERSION).0.zip HEAD

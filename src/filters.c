@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "datatype/timestamp.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -544,10 +545,7 @@ filters_from_jsonb(Filters *filters, Jsonb *object, Problems *problems)
 	}
 }
 
-/*
- * A piece of a URL, decoded, as a string of JSON in the database's encoding.
- * A character that this encoding lacks raises 22P05.
- */
+/* A piece of a URL, decoded, as a string of JSON; in UTF-8 */
 static GivenValue
 decode(const char *text, size_t len, bool plus_is_blank)
 {
@@ -559,25 +557,59 @@ decode(const char *text, size_t len, bool plus_is_blank)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("query string is too long")));
-	decoded[decoded_len] = '\0';
 	result.val.string.val = decoded;
 	result.val.string.len = decoded_len;
-	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII &&
-		strlen(decoded) == decoded_len)
-	{
-		result.val.string.val = pg_any_to_server(decoded, decoded_len, PG_UTF8);
-		result.val.string.len = strlen(result.val.string.val);
-	}
 	return result;
 }
 
-/* The same in UTF-8, whatever the database's encoding */
+/*
+ * The same in the database's encoding.  If that lacks a character, question
+ * marks take the place of all that is not ASCII, and the result is false.
+ */
+static bool
+convert_to_server(GivenValue *given)
+{
+	int			encoding = GetDatabaseEncoding();
+	char	   *text = given->val.string.val;
+	int			len = given->val.string.len;
+	bool		ascii = true;
+	Oid			proc;
+
+	for (int i = 0; ascii && i < len; i++)
+		ascii = !IS_HIGHBIT_SET(text[i]);
+	if (ascii || encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return true;
+
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (OidIsValid(proc))
+	{
+		Size		size = (Size) len * MAX_CONVERSION_GROWTH + 1;
+		char	   *converted = MemoryContextAllocHuge(CurrentMemoryContext, size);
+
+		if (pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
+										  (unsigned char *) text, len,
+										  (unsigned char *) converted, Min(size, PG_INT32_MAX),
+										  true) == len)
+		{
+			given->val.string.val = converted;
+			given->val.string.len = strlen(converted);
+			return true;
+		}
+	}
+	for (int i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(text[i]))
+			text[i] = '?';
+	return false;
+}
+
+/* A text of the database in UTF-8 */
 static const char *
 text_in_utf8(text *t, size_t *len)
 {
-	char	   *string = text_to_cstring(t);
-	char	   *result = pg_server_to_any(string, strlen(string), PG_UTF8);
+	char	   *result = text_to_cstring(t);
 
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		result = pg_server_to_any(result, strlen(result), PG_UTF8);
 	*len = strlen(result);
 	return result;
 }
@@ -703,17 +735,24 @@ filters_from_query_string(Filters *filters, text *query_string, Problems *proble
 	while (query_string_next(&query, &piece))
 	{
 		GivenValue	name = decode(piece.name, piece.name_len, true);
+		GivenValue	value;
 		int			filter = find_filter(name.val.string.val, name.val.string.len);
 
 		CHECK_FOR_INTERRUPTS();
+
 		if (filter == FILTER_COUNT)
 		{
+			(void) convert_to_server(&name);
 			add_given(&unknown, name);
 			continue;
 		}
-		if (!filter_table[filter].list)
-			given[filter].count = 0;
-		add_given(&given[filter], decode(piece.value, piece.value_len, true));
+		value = decode(piece.value, piece.value_len, true);
+		pfree(name.val.string.val);
+		if (filter_table[filter].kind == TAKES_TEXT && !convert_to_server(&value))
+			value.type = jbvBool;	/* no text of this database */
+		if (!filter_table[filter].list && given[filter].count > 0)
+			pfree(given[filter].values[--given[filter].count].val.string.val);
+		add_given(&given[filter], value);
 	}
 
 	if (given[FILTER_ID_STARTS_WITH].count > 0 &&

@@ -2,12 +2,14 @@
 # test/suite.sh: all tests, on a private server that is gone afterwards.
 #
 # Ends with a line "N passed, N failed" that counts the files of pg_regress,
-# the specs of isolationtester and the assertions of the TAP tests.
+# the specs of isolationtester, the assertions of the TAP tests, and the
+# comparison with the API's model as one.
 
 . "$(dirname "$0")/sandbox.sh"
 
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
-sandbox_create postgresql-common libipc-run-perl perl
+sandbox_create libipc-run-perl perl curl python3 python3-fastapi python3-pydantic \
+	python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
 
 passed=0
@@ -45,6 +47,13 @@ run '^ok ' '^not ok ' \
 	TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
 	PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
 	prove -v -I "$PGXS_TEST/perl" test/t/*.pl
+
+run '^0 unexplained differences' '^[1-9][0-9]* unexplained differences' \
+	/usr/bin/python3 -B test/http/differential.py --count 1500 --seed 20230323
+
+run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
+	RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \
+	prove -v -e '' test/http/service.py
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  What differs between the versions of PostgreSQL that we build for.
+ *
+ * The code is written for the newest version; this header makes up for what
+ * an older one lacks.  To be included after postgres.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_COMPAT_H
+#define PASQAL_JOBS_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "pasqal_jobs needs PostgreSQL 15 or later"
+#endif
+
+/* 18 has this in place of pg_attribute_noreturn(); it stands before extern */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn		pg_attribute_noreturn()
+#endif
+
+#endif							/* PASQAL_JOBS_COMPAT_H */

@@ -1,0 +1,54 @@
+# Databases whose encoding is not UTF-8. In TAP because it takes a database of
+# each encoding.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('encodings');
+$node->init;
+$node->start;
+
+# The status code, and how many jobs were canceled or where the problems are
+my $ask = q{
+	SELECT status_code, coalesce(json_array_length(body #> '{data,jobs}')::text, (SELECT string_agg(d->>'loc' || ' ' || (d->>'type'), '; ') FROM json_array_elements(body->'detail') AS d))
+	FROM cancel_jobs_http('b0000000-0000-4000-8000-000000000001', '%s')};
+my %expected = (
+	# the query string => in UTF8, LATIN1, EUC_JP, SQL_ASCII
+	'user_id=%C3%A9' => [ '200|1', '200|1', '200|1', '200|1' ],
+	'user_id=%E2%82%AC' => [ '200|0', '422|["query", "user_id", 0] type_error.str', '422|["query", "user_id", 0] type_error.str', '200|0' ],
+	'user_id=%C3' => [ '200|0', '422|["query", "user_id", 0] type_error.str', '422|["query", "user_id", 0] type_error.str', '200|0' ],
+	'min_runs=%C2%A01' => [ ('200|2') x 4 ],
+	'min_runs=%E2%82%AC' => [ ('422|["query", "min_runs"] type_error.integer') x 4 ],
+	'status=%E2%82%AC' => [ ('422|["query", "status", 0] type_error.enum') x 4 ],
+	'x%E2%82%AC=1' => [ qq{422|["query", "x\xE2\x82\xAC"] value_error.extra}, ('422|["query", "x???"] value_error.extra') x 2,
+		qq{422|["query", "x\xE2\x82\xAC"] value_error.extra} ],
+	'x%C3%A9=1' => [ (qq{422|["query", "x\xC3\xA9"] value_error.extra}) x 4 ],
+);
+
+my @encodings = ('UTF8', 'LATIN1', 'EUC_JP', 'SQL_ASCII');
+foreach my $i (0 .. $#encodings)
+{
+	my $db = lc $encodings[$i];
+	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE template0 ENCODING '$encodings[$i]' LOCALE 'C'");
+	my $client = $encodings[$i] eq 'SQL_ASCII' ? 'SQL_ASCII' : 'UTF8';
+	$node->safe_psql($db, qq{
+		SET client_encoding = '$client';
+		CREATE EXTENSION pasqal_jobs;
+		SELECT create_jobs_table();
+		INSERT INTO jobs (batch_id, project_id, runs, user_id)
+		SELECT 'b0000000-0000-4000-8000-000000000001', gen_random_uuid(), 1, u FROM unnest(ARRAY['\xC3\xA9', 'e']) AS u});
+	foreach my $query (sort keys %expected)
+	{
+		is($node->safe_psql($db, "SET client_encoding = '$client'; BEGIN; " . sprintf($ask, $query) . '; ROLLBACK'),
+			$expected{$query}[$i], "$encodings[$i]: $query");
+	}
+	is($node->safe_psql($db, "SET client_encoding = '$client'; SELECT j->>'status' FROM jsonb_array_elements(cancel_jobs('b0000000-0000-4000-8000-000000000001', '{\"user_id\": \"\xC3\xA9\"}') #> '{data,jobs}') AS j"),
+		'CANCELED', "$encodings[$i]: as jsonb");
+}
+
+$node->stop;
+done_testing();

@@ -2,12 +2,13 @@
 -- The extension as an object: what it is made of, where it can live, who may
 -- install it, and what psql says of it
 --
-\dx pasqal_jobs
-\dx+ pasqal_jobs
--- everything has a comment
-SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
+SELECT extversion, nspname, extrelocatable, obj_description(e.oid, 'pg_extension')
+FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'pasqal_jobs';
+-- its members, all with a comment; from 17 on array types are members, too
+SELECT pg_describe_object(classid, objid, 0), obj_description(objid, classid::regclass::text) IS NOT NULL AS has_comment
+FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pasqal_jobs') AND deptype = 'e'
-	AND obj_description(objid, classid::regclass::text) IS NULL AND classid IN ('pg_proc'::regclass, 'pg_type'::regclass);
+	AND objid NOT IN (SELECT typarray FROM pg_type) ORDER BY pg_describe_object(classid, objid, 0) COLLATE "C";
 -- names of parameters are part of the contract
 SELECT p.oid::regprocedure, pg_get_function_arguments(p.oid), provolatile, proparallel, prosecdef
 FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'

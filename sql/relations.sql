@@ -123,7 +123,8 @@ SELECT tried(batch(1));
 
 -- partitioned, also by something else than the batch; and inherited
 SELECT create_jobs_table('mine.many', 4);
-\d+ mine.many
+\d mine.many
+SELECT relid, pg_get_expr(relpartbound, oid) FROM pg_partition_tree('mine.many') JOIN pg_class ON oid = relid WHERE isleaf ORDER BY 1::text;
 SELECT reloptions FROM pg_class WHERE oid = 'mine.many_p3'::regclass;
 INSERT INTO mine.many SELECT * FROM jobs;
 SET pasqal_jobs.jobs_table = 'mine.many';

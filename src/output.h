@@ -13,6 +13,8 @@
 
 #include "utils/memutils.h"
 
+#include "compat.h"
+
 typedef struct Output
 {
 	char	   *data;
@@ -32,7 +34,7 @@ output_init(Output *out, MemoryContext context, size_t limit)
 
 extern void output_grow(Output *out, size_t more);
 extern void output_append_json_string(Output *out, const char *text, size_t len);
-extern void output_too_large(size_t limit) pg_attribute_noreturn();
+pg_noreturn extern void output_too_large(size_t limit);
 
 /* Makes room for some more bytes and returns where they go; see output_grow */
 static inline char *

@@ -8,6 +8,7 @@
 #ifndef PASQAL_JOBS_PROBLEMS_H
 #define PASQAL_JOBS_PROBLEMS_H
 
+#include "compat.h"
 #include "labels.h"
 #include "output.h"
 
@@ -56,6 +57,6 @@ extern void problems_init(Problems *problems, uint64 limit);
 extern void problems_add(Problems *problems, ProblemType type,
 						 ProblemLocation location, const char *hint);
 extern void problems_append_body(Output *body, const Problems *problems);
-extern void problems_raise(const Problems *problems) pg_attribute_noreturn();
+pg_noreturn extern void problems_raise(const Problems *problems);
 
 #endif							/* PASQAL_JOBS_PROBLEMS_H */

@@ -93,6 +93,12 @@ CREATE DOMAIN job_state AS text CHECK (VALUE <> 'LOST');
 ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state;
 SELECT tried(batch(1), '{"status": "RUNNING"}');
 
+CREATE DOMAIN open_state AS state CHECK (VALUE <> 'PAUSED');
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE open_state USING 'PENDING';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state USING status::text;
+DROP DOMAIN open_state;
+
 -- a view with other names and types underneath
 CREATE TABLE legacy (job_uuid uuid PRIMARY KEY, state text, shots int, batch text, project uuid, owner text, made timestamptz,
 	changed timestamptz, began timestamptz, ended timestamptz, vars jsonb, problems text, pct smallint, code text, nr int, slurm bigint);

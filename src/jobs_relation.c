@@ -201,11 +201,11 @@ wanted_type(ColumnKind kind)
 static char *
 check_labels(Oid type, const Labels *labels, LabelColumn *column)
 {
-	column->type = type;
+	column->type = getBaseType(type);
 	column->is_enum = type_is_enum(type);
-	if (type == TEXTOID || type == VARCHAROID)
+	if (column->type == TEXTOID || column->type == VARCHAROID)
 		return NULL;
-	if (!column->is_enum)
+	if (!column->is_enum)		/* a domain over an enum has no operators */
 		return "";
 
 	for (int i = 0; i < labels->count; i++)
@@ -300,19 +300,19 @@ check_relation(Relation rel, JobsRelation *result)
 							   column->name, wanted_type(column->kind)),
 					 errhint("Add the column, or let pasqal_jobs.jobs_table name a view that has it.")));
 
-		type = getBaseType(attr->atttypid);
+		type = attr->atttypid;
 		if (column->kind == KIND_STATUS)
 			reason = check_labels(type, &job_status_labels, &result->status);
 		else if (column->kind == KIND_ORIGIN)
 			reason = check_labels(type, &origin_labels, &result->origin);
-		else if (type_fits(column->kind, type))
+		else if (type_fits(column->kind, getBaseType(type)))
 			reason = NULL;
 
 		if (reason)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of relation \"%s\" has type %s",
-							column->name, name, format_type_be(attr->atttypid)),
+							column->name, name, format_type_be(type)),
 					 errdetail("A jobs relation needs a column \"%s\" of type %s.%s",
 							   column->name, wanted_type(column->kind), reason),
 					 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));

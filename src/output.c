@@ -39,6 +39,9 @@ output_grow(Output *out, size_t more)
 		output_too_large(out->limit);
 	while (capacity - out->len < more)
 		capacity *= 2;
+
+	/* never beyond the limit, so that it cannot be passed without our notice */
+	capacity = Min(capacity, out->limit);
 	out->data = repalloc_huge(out->data, capacity);
 	out->capacity = capacity;
 }

@@ -37,7 +37,7 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
-SANDBOX_GOALS = demo demo-api test check-differential dist
+SANDBOX_GOALS = demo demo-api test check-differential bench dist
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -52,6 +52,8 @@ demo-api:
 	@test/demo_api.sh
 test:
 	@test/suite.sh
+bench:
+	@test/bench/run.sh
 check-differential:
 	@test/http/run.sh
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
@@ -30,16 +31,48 @@ format_uuid(char *result, const pg_uuid_t *uuid)
 	}
 }
 
-/* Two or more decimal digits, with leading zeros */
+/* Two digits of a number below 100; returns where they end */
 static inline char *
-put_digits(char *at, int value, int width)
+put_two(char *at, unsigned int value)
 {
-	for (int i = width - 1; i >= 0; i--)
+	static const char pairs[] =
+	"00010203040506070809" "10111213141516171819" "20212223242526272829"
+	"30313233343536373839" "40414243444546474849" "50515253545556575859"
+	"60616263646566676869" "70717273747576777879" "80818283848586878889"
+	"90919293949596979899";
+
+	memcpy(at, pairs + 2 * value, 2);
+	return at + 2;
+}
+
+/*
+ * The date that lies some days after 2000-01-01, with its T; *bc tells if it
+ * is before our era.  Returns where it ends.
+ */
+static char *
+put_date(char *at, int days, bool *bc)
+{
+	int			year,
+				month,
+				day;
+
+	j2date(days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	*bc = year <= 0;
+	if (*bc)
+		year = 1 - year;
+	if (year > 9999)
+		at += pg_ltoa(year, at);
+	else
 	{
-		at[i] = '0' + value % 10;
-		value /= 10;
+		at = put_two(at, year / 100);
+		at = put_two(at, year % 100);
 	}
-	return at + width;
+	*at++ = '-';
+	at = put_two(at, month);
+	*at++ = '-';
+	at = put_two(at, day);
+	*at++ = 'T';
+	return at;
 }
 
 /*
@@ -53,18 +86,16 @@ put_digits(char *at, int value, int width)
 int
 format_timestamp(char *result, TimestampTz timestamp)
 {
+	/* most date-times of a response are of the same few days */
 	static int64 last_days = PG_INT64_MIN;
-	static int	last_year,
-				last_month,
-				last_day;
+	static char last_date[FORMATTED_TIMESTAMP];
+	static int	last_date_len;
+	static bool last_bc;
+
 	char	   *at = result;
 	int64		days;
-	int			usecs;
-	int			seconds;
-	int			year,
-				month,
-				day;
-	bool		bc;
+	unsigned int usecs;
+	unsigned int seconds;
 
 	if (TIMESTAMP_IS_NOBEGIN(timestamp) || TIMESTAMP_IS_NOEND(timestamp))
 	{
@@ -84,38 +115,29 @@ format_timestamp(char *result, TimestampTz timestamp)
 	seconds = timestamp / USECS_PER_SEC;
 	usecs = timestamp % USECS_PER_SEC;
 
-	/* most date-times of a response are of the same few days */
 	if (days != last_days)
 	{
-		j2date((int) days + POSTGRES_EPOCH_JDATE, &last_year, &last_month, &last_day);
+		last_date_len = put_date(last_date, (int) days, &last_bc) - last_date;
 		last_days = days;
 	}
-	year = last_year;
-	month = last_month;
-	day = last_day;
-	bc = year <= 0;
-	if (bc)
-		year = 1 - year;
+	memcpy(at, last_date, last_date_len);
+	at += last_date_len;
 
-	at = put_digits(at, year, year > 99999 ? 6 : year > 9999 ? 5 : 4);
-	*at++ = '-';
-	at = put_digits(at, month, 2);
-	*at++ = '-';
-	at = put_digits(at, day, 2);
-	*at++ = 'T';
-	at = put_digits(at, seconds / SECS_PER_HOUR, 2);
+	at = put_two(at, seconds / SECS_PER_HOUR);
 	*at++ = ':';
-	at = put_digits(at, seconds / SECS_PER_MINUTE % MINS_PER_HOUR, 2);
+	at = put_two(at, seconds / SECS_PER_MINUTE % MINS_PER_HOUR);
 	*at++ = ':';
-	at = put_digits(at, seconds % SECS_PER_MINUTE, 2);
+	at = put_two(at, seconds % SECS_PER_MINUTE);
 	if (usecs != 0)
 	{
 		*at++ = '.';
-		at = put_digits(at, usecs, 6);
+		at = put_two(at, usecs / 10000);
+		at = put_two(at, usecs / 100 % 100);
+		at = put_two(at, usecs % 100);
 	}
 	memcpy(at, "+00:00", 6);
 	at += 6;
-	if (bc)
+	if (last_bc)
 	{
 		memcpy(at, " BC", 3);
 		at += 3;

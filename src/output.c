@@ -66,6 +66,20 @@ needs_escape(const char *at)
 			((backslash - ones) & ~backslash)) & highs;
 }
 
+/* How a byte is escaped in a string of JSON: by a letter, as \u00XX, or not */
+static const char escapes[256] = {
+	['"'] = '"', ['\\'] = '\\',
+	['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't',
+	[0x00] = 'u', [0x01] = 'u', [0x02] = 'u', [0x03] = 'u', [0x04] = 'u', [0x05] = 'u',
+	[0x06] = 'u', [0x07] = 'u', [0x0B] = 'u', [0x0E] = 'u', [0x0F] = 'u', [0x10] = 'u',
+	[0x11] = 'u', [0x12] = 'u', [0x13] = 'u', [0x14] = 'u', [0x15] = 'u', [0x16] = 'u',
+	[0x17] = 'u', [0x18] = 'u', [0x19] = 'u', [0x1A] = 'u', [0x1B] = 'u', [0x1C] = 'u',
+	[0x1D] = 'u', [0x1E] = 'u', [0x1F] = 'u',
+};
+
+/* Text is escaped in pieces of this many bytes, each of which may become 6 */
+#define PIECE	4096
+
 /*
  * output_append_json_string
  *
@@ -81,48 +95,40 @@ output_append_json_string(Output *out, const char *text, size_t len)
 	output_append_literal(out, "\"");
 	while (text < end)
 	{
-		const char *start = text;
-		unsigned char c;
+		const char *piece_end = text + Min((size_t) (end - text), PIECE);
+		char	   *at = output_reserve(out, 6 * (size_t) (piece_end - text) + sizeof(uint64));
 
-		while (end - text >= 8 && !needs_escape(text))
-			text += 8;
-		while (text < end && (unsigned char) *text >= ' ' && *text != '"' && *text != '\\')
-			text++;
-		output_append(out, start, text - start);
-		if (text == end)
-			break;
-
-		c = *text++;
-		switch (c)
+		while (text < piece_end)
 		{
-			case '"':
-				output_append_literal(out, "\\\"");
-				break;
-			case '\\':
-				output_append_literal(out, "\\\\");
-				break;
-			case '\b':
-				output_append_literal(out, "\\b");
-				break;
-			case '\f':
-				output_append_literal(out, "\\f");
-				break;
-			case '\n':
-				output_append_literal(out, "\\n");
-				break;
-			case '\r':
-				output_append_literal(out, "\\r");
-				break;
-			case '\t':
-				output_append_literal(out, "\\t");
-				break;
-			default:
-				{
-					char		escape[] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 0xF]};
+			unsigned char c;
 
-					output_append(out, escape, sizeof(escape));
+			/* eight bytes that need no escape are the rule */
+			while (piece_end - text >= (ptrdiff_t) sizeof(uint64) && !needs_escape(text))
+			{
+				memcpy(at, text, sizeof(uint64));
+				at += sizeof(uint64);
+				text += sizeof(uint64);
+			}
+			for (int i = 0; i < (int) sizeof(uint64) && text < piece_end; i++)
+			{
+				c = (unsigned char) *text++;
+				if (likely(escapes[c] == 0))
+					*at++ = (char) c;
+				else
+				{
+					*at++ = '\\';
+					*at++ = escapes[c];
+					if (escapes[c] == 'u')
+					{
+						*at++ = '0';
+						*at++ = '0';
+						*at++ = digits[c >> 4];
+						*at++ = digits[c & 0xF];
+					}
 				}
+			}
 		}
+		out->len = at - out->data;
 	}
 	output_append_literal(out, "\"");
 }

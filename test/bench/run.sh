@@ -1,0 +1,40 @@
+#!/bin/bash
+# test/bench/run.sh [--quick]: measures cancel_jobs against a bare UPDATE and
+# against what else one could write, on a private server that is gone
+# afterwards. --quick tries everything once on few jobs, within a minute or so;
+# its figures say little.
+#
+# Shows tables, and leaves them with the figures and a plot as results.txt,
+# results.csv and results.svg in $BENCH_OUTPUT (default: this directory; with
+# --quick they are only left if it is set).
+
+. "$(dirname "$0")/../sandbox.sh"
+
+case "${1:-}" in
+	'') BENCH_OUTPUT=${BENCH_OUTPUT:-$PROJECT/test/bench} ;;
+	--quick) ;;
+	*) say "usage: $0 [--quick]"; exit 2 ;;
+esac
+if [ -n "${BENCH_OUTPUT:-}" ]; then
+	BENCH_OUTPUT=$(cd "$BENCH_OUTPUT" && pwd)
+fi
+
+sandbox_create gnuplot-nox python3 python3-psycopg
+
+# everything fits in the cache, and neither a checkpoint nor autovacuum comes
+# in between
+sandbox_start "shared_buffers = 2GB" "checkpoint_timeout = 1d" "max_wal_size = 16GB" "autovacuum = off"
+
+as_server psql -X -q -v ON_ERROR_STOP=1 -f test/bench/bench.sql >/dev/null
+as_server mkdir "$SANDBOX/results"
+as_server env PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -u test/bench/bench.py "$@" "$SANDBOX/results" |
+	tee "$SANDBOX/results.txt"
+(cd "$SANDBOX/results" && as_server gnuplot "$SANDBOX/build/test/bench/plot.gp")
+
+if [ -n "${BENCH_OUTPUT:-}" ]; then
+	cat "$SANDBOX/results.txt" >"$BENCH_OUTPUT/results.txt"
+	for result in results.csv results.svg; do
+		cat "$SANDBOX/results/$result" >"$BENCH_OUTPUT/$result"
+	done
+	say "figures and plot are in ${BENCH_OUTPUT#"$PROJECT"/}"
+fi

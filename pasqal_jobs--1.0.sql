@@ -52,23 +52,22 @@ BEGIN
 	many := partitions OPERATOR(pg_catalog.>) 0;
 
 	parts := pg_catalog.parse_ident(create_jobs_table.name);
-	CASE pg_catalog.cardinality(parts)
-		WHEN 1 THEN
-			nsp := pg_catalog.current_schema();
-			rel := parts[1];
-			IF nsp IS NULL THEN
-				RAISE EXCEPTION 'no schema has been selected to create in'
-					USING ERRCODE = 'invalid_schema_name',
-						HINT = 'Qualify the name, or set search_path.';
-			END IF;
-		WHEN 2 THEN
-			nsp := parts[1];
-			rel := parts[2];
-		ELSE
-			RAISE EXCEPTION 'invalid name for a jobs table: "%"', create_jobs_table.name
-				USING ERRCODE = 'invalid_name',
-					HINT = 'Write it as in SQL: jobs, or schema.jobs.';
-	END CASE;
+	IF pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 1 THEN
+		nsp := pg_catalog.current_schema();
+		rel := parts[1];
+		IF nsp IS NULL THEN
+			RAISE EXCEPTION 'no schema has been selected to create in'
+				USING ERRCODE = 'invalid_schema_name',
+					HINT = 'Qualify the name, or set search_path.';
+		END IF;
+	ELSIF pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 2 THEN
+		nsp := parts[1];
+		rel := parts[2];
+	ELSE
+		RAISE EXCEPTION 'invalid name for a jobs table: "%"', create_jobs_table.name
+			USING ERRCODE = 'invalid_name',
+				HINT = 'Write it as in SQL: jobs, or schema.jobs.';
+	END IF;
 	IF many AND pg_catalog.octet_length(rel) OPERATOR(pg_catalog.+)
 			pg_catalog.length(partitions::pg_catalog.text) OPERATOR(pg_catalog.+) 2 OPERATOR(pg_catalog.>) 63 THEN
 		RAISE EXCEPTION 'name of the jobs table is too long for the names of its partitions: "%"', rel
@@ -145,7 +144,7 @@ AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 
 COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
-'the endpoint PATCH /api/v2/batches/{batch__id}/cancel/jobs in one call: takes the segment of the path and the query string as they came, gives the status code (200, or 422 for a bad path or query) and the body. Call it as SELECT * FROM cancel_jobs_http(...), since SELECT (cancel_jobs_http(...)).* cancels once a column. Raises only what is not the client''s fault';
+'the endpoint PATCH /api/v2/batches/{batch__id}/cancel/jobs in one call: takes the segment of the path and the query string as they came, gives the status code (200, or 422 for a bad path or query) and the body. Call it as SELECT * FROM cancel_jobs_http(...). Raises only what is not the client''s fault';
 
 --
 -- For a person at psql

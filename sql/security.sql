@@ -62,6 +62,7 @@ SET ROLE regress_pasqal_mallory;
 CREATE TYPE evil.jobstatus AS ENUM ('CANCELED', 'PENDING');
 CREATE FUNCTION evil.yes(uuid, uuid) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil uuid'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(anyenum, anyenum) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil enum'; RETURN true; END $$;
+CREATE FUNCTION evil.yes(int, int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil int4'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(int, bigint) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil int'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(text, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil text'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(timestamptz, timestamptz) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil time'; RETURN true; END $$;
@@ -74,7 +75,7 @@ DO $$
 DECLARE o text; t text;
 BEGIN
 	FOREACH o IN ARRAY '{=,>=,<=,>,<,+,-}'::text[] LOOP
-		FOREACH t IN ARRAY '{"uuid,uuid","int,bigint","text,text","anyenum,anyenum","timestamptz,timestamptz","bool,bool"}'::text[] LOOP
+		FOREACH t IN ARRAY '{"uuid,uuid","int,int","int,bigint","text,text","anyenum,anyenum","timestamptz,timestamptz","bool,bool"}'::text[] LOOP
 			EXECUTE format('CREATE OPERATOR evil.%s (FUNCTION = evil.yes, LEFTARG = %s, RIGHTARG = %s)', o, split_part(t, ',', 1), split_part(t, ',', 2));
 		END LOOP;
 	END LOOP;

@@ -43,7 +43,7 @@
  * A job that ended, or did not match, when the UPDATE began, and yet can be
  * canceled when it is looked at again, has come back in between, unless
  * something kept it.  Where nothing can, the UPDATE is repeated for such jobs,
- * but not for ever.
+ * but not for ever: a job that comes and goes so often is told as kept.
  */
 #define MAX_REPEATS		3
 
@@ -105,7 +105,10 @@ enter_listed(Cancel *call, const Filters *filters)
 	const FilterValues *ids = &filters->of[FILTER_ID];
 
 	for (int i = 0; i < ids->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		ledger_enter(call->ledger, DatumGetUUIDP(ids->values[i]), NULL);
+	}
 }
 
 /* A row of STATEMENT_CANCEL: the fields of a response */
@@ -180,8 +183,11 @@ look_at_open(Cancel *call, const StatementArgs *args)
 			ids->values = MemoryContextAllocHuge(call->context, open * sizeof(Datum));
 		ids->count = 0;
 		for (size_t i = 0; i < call->ledger->count; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			if (call->ledger->entries[i].outcome == NULL)
 				ids->values[ids->count++] = UUIDPGetDatum(&call->ledger->entries[i].id);
+		}
 
 		call->repeat = repeats < MAX_REPEATS && !call->relation->may_keep;
 		call->came_back = false;
@@ -248,7 +254,6 @@ cancel(const JobsRelation *relation, Datum batch, const Filters *filters,
 typedef struct Preview
 {
 	Cancel		call;			/* for what it shares with a cancel */
-	bool		named;
 	void		(*tell) (const pg_uuid_t *id, JobStatus status, const char *why, void *arg);
 	void	   *arg;
 } Preview;
@@ -267,9 +272,9 @@ foresee(TupleTableSlot *row, void *arg)
 		return;
 	if (!job_is_cancelable(status))
 		why = why_status(&p->call, value, isnull);
-	else if (p->named && !DatumGetBool(row->tts_values[2]))
+	else if (p->call.named && !DatumGetBool(row->tts_values[2]))
 		why = WHY_NO_MATCH;
-	if (p->named)
+	if (p->call.named)
 		ledger_settle(p->call.ledger, DatumGetUUIDP(row->tts_values[0]), LEDGER_CANCELED);
 	p->tell(DatumGetUUIDP(row->tts_values[0]), status, why, p->arg);
 }
@@ -295,16 +300,16 @@ preview(const JobsRelation *relation, Datum batch, const Filters *filters,
 	Preview		p = {
 		.call = {
 			.relation = relation,
+			.named = filter_present(filters, FILTER_ID),
 			.ledger = ledger_create(CurrentMemoryContext),
 			.context = CurrentMemoryContext,
 		},
-		.named = filter_present(filters, FILTER_ID),
 		.tell = tell,
 		.arg = arg,
 	};
 	Ledger	   *ledger = p.call.ledger;
 
-	if (!p.named)
+	if (!p.call.named)
 	{
 		statement_execute_read_only(STATEMENT_MATCH, &args, foresee, &p);
 		return;

@@ -106,7 +106,7 @@ compare_items(const void *a, const void *b)
 }
 
 static void
-count_canceled(TupleTableSlot *row, void *arg)
+ignore_canceled(TupleTableSlot *row, void *arg)
 {
 }
 
@@ -123,7 +123,7 @@ cancel_chunk(Work *work, WorkItem *items, size_t count, Oid relid, Datum batch,
 {
 	MemoryContext before = CurrentMemoryContext;
 	MemoryContext chunk = create_call_context(CurrentMemoryContext);
-	CancelObserver observer = {NULL, count_canceled, count_failed, work};
+	CancelObserver observer = {NULL, ignore_canceled, count_failed, work};
 	Filters		chunk_filters = *filters;
 	FilterValues *ids = &chunk_filters.of[FILTER_ID];
 	JobsRelation relation;
@@ -132,6 +132,7 @@ cancel_chunk(Work *work, WorkItem *items, size_t count, Oid relid, Datum batch,
 	MemoryContextSwitchTo(chunk);
 	ids->count = count;
 	ids->values = palloc(count * sizeof(Datum));
+	CHECK_FOR_INTERRUPTS();
 	for (size_t i = 0; i < count; i++)
 		ids->values[i] = UUIDPGetDatum(&items[i].id);
 
@@ -241,7 +242,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 					  add_match, &work);
 	qsort(work.items, work.count, sizeof(WorkItem), compare_items);
 	if (work.named)
-		work.failed = filters.of[FILTER_ID].count - work.count;
+		work.failed = Max(filters.of[FILTER_ID].count - (int64) work.count, 0);
 	SPI_commit();
 
 	for (size_t done = 0; done < work.count;)

@@ -316,6 +316,7 @@ read_value(Filter filter, const GivenValue *given, int index,
 static int
 compare_uuids(const void *a, const void *b)
 {
+	CHECK_FOR_INTERRUPTS();
 	return memcmp(DatumGetUUIDP(*(const Datum *) a),
 				  DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
 }

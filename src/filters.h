@@ -69,7 +69,7 @@ extern const FilterDef filter_table[FILTER_COUNT];	/* indexed by Filter */
 typedef struct FilterValues
 {
 	int			count;
-	Datum	   *values;			/* not null, and no value twice */
+	Datum	   *values;			/* not null; no uuid and no label twice */
 } FilterValues;
 
 typedef struct Filters

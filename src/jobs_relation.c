@@ -199,12 +199,17 @@ wanted_type(ColumnKind kind)
  * else a sentence that says why not.
  */
 static char *
-check_labels(Oid type, const Labels *labels, LabelColumn *column)
+check_labels(Oid type, Oid collation, const Labels *labels, LabelColumn *column)
 {
 	column->type = getBaseType(type);
 	column->is_enum = type_is_enum(type);
 	if (column->type == TEXTOID || column->type == VARCHAROID)
+	{
+		/* SQL's idea of equal labels must be ours */
+		if (OidIsValid(collation) && !get_collation_isdeterministic(collation))
+			return " Its collation must be deterministic.";
 		return NULL;
+	}
 	if (!column->is_enum)		/* a domain over an enum has no operators */
 		return "";
 
@@ -243,6 +248,14 @@ type_fits(ColumnKind kind, Oid type)
 			break;
 	}
 	return false;
+}
+
+/* Does a cancel write this column? */
+static bool
+column_is_written(JobColumn column)
+{
+	return column == COLUMN_STATUS || column == COLUMN_UPDATED_AT ||
+		column == COLUMN_END_TIMESTAMP;
 }
 
 /*
@@ -302,9 +315,9 @@ check_relation(Relation rel, JobsRelation *result)
 
 		type = attr->atttypid;
 		if (column->kind == KIND_STATUS)
-			reason = check_labels(type, &job_status_labels, &result->status);
+			reason = check_labels(type, attr->attcollation, &job_status_labels, &result->status);
 		else if (column->kind == KIND_ORIGIN)
-			reason = check_labels(type, &origin_labels, &result->origin);
+			reason = check_labels(type, attr->attcollation, &origin_labels, &result->origin);
 		else if (type_fits(column->kind, getBaseType(type)))
 			reason = NULL;
 
@@ -315,6 +328,8 @@ check_relation(Relation rel, JobsRelation *result)
 							column->name, name, format_type_be(type)),
 					 errdetail("A jobs relation needs a column \"%s\" of type %s.%s",
 							   column->name, wanted_type(column->kind), reason),
+					 column_is_written(c) ?
+					 errhint("Change the column; a cancel writes it, so a view cannot cast it.") :
 					 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));
 	}
 }

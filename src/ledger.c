@@ -82,7 +82,7 @@ find_entry(Ledger *ledger, const pg_uuid_t *id)
  * ledger_enter
  *
  * Adds a job with its outcome, or NULL to leave it open.  Raises 54000 past
- * four billion jobs.
+ * two billion jobs.
  */
 void
 ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
@@ -91,7 +91,7 @@ ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 	{
 		size_t		capacity = Max(64, ledger->capacity * 2);
 
-		if (capacity > PG_UINT32_MAX)
+		if (capacity > (size_t) PG_INT32_MAX + 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("too many jobs for one call"),

@@ -21,7 +21,7 @@ output_too_large(size_t limit)
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("response exceeds the limit of %zu bytes", limit),
 			 errdetail("Nothing was canceled."),
-			 errhint("Use cancel_jobs_rows or cancel_jobs_in_chunks, or narrow the filters.")));
+			 errhint("Narrow the filters, or use cancel_jobs_in_chunks; cancel_jobs_rows answers if no single job is too large.")));
 }
 
 /*
@@ -84,7 +84,8 @@ static const char escapes[256] = {
  * output_append_json_string
  *
  * Appends text, which may hold NULs, as a string of JSON, escaped as
- * PostgreSQL's escape_json() does it.
+ * PostgreSQL's escape_json() does it.  It asks for the room that a piece might
+ * need, so it raises 54000 up to 24 kB short of the limit.
  */
 void
 output_append_json_string(Output *out, const char *text, size_t len)

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 
 #include "columns.h"
@@ -35,6 +37,27 @@ response_init(Response *response, const ResponseEncoder *encoder,
 	response->result_context = result_context;
 	response->in_order = true;
 	output_init(&response->encoded, result_context, encoder->limit);
+}
+
+/*
+ * response_check_size
+ *
+ * Raises 54000 for a varlena that by itself would be too large, before it is
+ * detoasted.
+ */
+void
+response_check_size(Datum value, size_t limit)
+{
+	if (toast_raw_datum_size(value) > limit + VARHDRSZ)
+		output_too_large(limit);
+}
+
+/* response_detoast: such a value, in memory of the current context if need be */
+struct varlena *
+response_detoast(Datum value, size_t limit)
+{
+	response_check_size(value, limit);
+	return PG_DETOAST_DATUM_PACKED(value);
 }
 
 static int

@@ -78,6 +78,8 @@ struct Response
 extern void response_init(Response *response, const ResponseEncoder *encoder,
 						  const JobsRelation *relation, MemoryContext result_context);
 extern CancelObserver response_observer(Response *response);
+extern void response_check_size(Datum value, size_t limit);
+extern struct varlena *response_detoast(Datum value, size_t limit);
 extern struct varlena *response_finish(Response *response);
 
 #endif							/* PASQAL_JOBS_RESPONSE_H */

@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -58,19 +57,10 @@ begin(Output *out, size_t expected_jobs)
 	output_append_string(out, before_jobs);
 }
 
-/* Detoasts a value unless it would be too large for a response anyway */
-static struct varlena *
-detoast(Datum value)
-{
-	if (toast_raw_datum_size(value) > JSON_LIMIT)
-		output_too_large(JSON_LIMIT);
-	return PG_DETOAST_DATUM_PACKED(value);
-}
-
 static void
 append_text(Output *out, Datum value)
 {
-	struct varlena *text = detoast(value);
+	struct varlena *text = response_detoast(value, JSON_LIMIT);
 
 	output_append_json_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
@@ -164,8 +154,7 @@ append_container(Output *out, JsonbContainer *container)
 static void
 append_jsonb(Output *out, Datum value)
 {
-	if (toast_raw_datum_size(value) > JSON_LIMIT)
-		output_too_large(JSON_LIMIT);
+	response_check_size(value, JSON_LIMIT);
 	append_container(out, &DatumGetJsonbP(value)->root);
 }
 
@@ -210,8 +199,7 @@ append_text_array(Output *out, Datum value)
 	int			count;
 	ArrayRest	rest;
 
-	if (toast_raw_datum_size(value) > JSON_LIMIT)
-		output_too_large(JSON_LIMIT);
+	response_check_size(value, JSON_LIMIT);
 	array = DatumGetArrayTypeP(value);
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
 	rest.values = values;

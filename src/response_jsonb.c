@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -164,19 +163,10 @@ append_integer(Output *out, int64 value)
 	return JENTRY_ISNUMERIC | (JEntry) (padding + len);
 }
 
-/* Detoasts a value unless it would be too large for a response anyway */
-static struct varlena *
-detoast(Datum value)
-{
-	if (toast_raw_datum_size(value) > (Size) JENTRY_OFFLENMASK + VARHDRSZ)
-		output_too_large(JENTRY_OFFLENMASK);
-	return PG_DETOAST_DATUM_PACKED(value);
-}
-
 static JEntry
 append_text(Output *out, Datum value)
 {
-	struct varlena *text = detoast(value);
+	struct varlena *text = response_detoast(value, JENTRY_OFFLENMASK);
 
 	return append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
@@ -185,7 +175,7 @@ append_text(Output *out, Datum value)
 static JEntry
 append_jsonb(Output *out, Datum value)
 {
-	struct varlena *jsonb = detoast(value);
+	struct varlena *jsonb = response_detoast(value, JENTRY_OFFLENMASK);
 	const char *container = VARDATA_ANY(jsonb);
 	size_t		len = VARSIZE_ANY_EXHDR(jsonb);
 	uint32		header;
@@ -263,8 +253,7 @@ append_text_array(Output *out, Datum value)
 	int			count;
 	ArrayRest	rest;
 
-	if (toast_raw_datum_size(value) > (Size) JENTRY_OFFLENMASK + VARHDRSZ)
-		output_too_large(JENTRY_OFFLENMASK);
+	response_check_size(value, JENTRY_OFFLENMASK);
 	array = DatumGetArrayTypeP(value);
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
 	rest.values = values;

@@ -102,18 +102,15 @@ filter_form(Filter filter, const FilterValues *values)
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
-static StatementKey
-statement_key(StatementKind kind, const StatementArgs *args)
+static void
+fill_key(StatementKey *key, StatementKind kind, const StatementArgs *args)
 {
-	StatementKey key;
-
-	memset(&key, 0, sizeof(key));	/* it is hashed with its padding */
-	key.relid = args->relation->relid;
-	key.kind = kind;
-	key.dates_by_creation = args->filters->dates_by_creation;
+	memset(key, 0, sizeof(*key));	/* it is hashed with its padding */
+	key->relid = args->relation->relid;
+	key->kind = kind;
+	key->dates_by_creation = args->filters->dates_by_creation;
 	for (int f = 0; f < FILTER_COUNT; f++)
-		key.form[f] = filter_form(f, &args->filters->of[f]);
-	return key;
+		key->form[f] = filter_form(f, &args->filters->of[f]);
 }
 
 /* The type of a filter's values in SQL */
@@ -482,9 +479,9 @@ execute(StatementKind kind, const StatementArgs *args, bool read_only,
 		RowCallback callback, void *callback_arg)
 {
 	MemoryContext old = CurrentMemoryContext;
-	StatementKey key = statement_key(kind, args);
-	KeptPlan   *kept = fetch_plan(&key, args);
-	SPIPlanPtr	plan = kept ? kept->plan : prepare_plan(&key, args);
+	StatementKey key;
+	KeptPlan   *kept;
+	SPIPlanPtr	plan;
 	StatementParams params;
 	ParamListInfo paramLI;
 	RowReceiver receiver = {
@@ -499,6 +496,10 @@ execute(StatementKind kind, const StatementArgs *args, bool read_only,
 		.callback_arg = callback_arg,
 	};
 	SPIExecuteOptions options;
+
+	fill_key(&key, kind, args);
+	kept = fetch_plan(&key, args);
+	plan = kept ? kept->plan : prepare_plan(&key, args);
 
 	/* SPI leaves its own context as the current one, here and below */
 	MemoryContextSwitchTo(old);

@@ -16,8 +16,12 @@
 
 #include "problems.h"
 
-/* How much of a key of the user's own making a message repeats, in bytes */
+/*
+ * How much of a key of the user's own making a message and the DETAIL of an
+ * error repeat, in bytes: both go to the server's log
+ */
 #define KEY_IN_MESSAGE	64
+#define KEY_IN_DETAIL	256
 
 typedef struct ProblemDef
 {
@@ -184,6 +188,9 @@ problems_add(Problems *problems, ProblemType type, ProblemLocation location,
 	problems->count++;
 	if (problems->count > problems->limit)
 		return;
+
+	if (problems->limit != PROBLEMS_NO_LIMIT && location.name)
+		location.name_len = pg_mbcliplen(location.name, location.name_len, KEY_IN_DETAIL);
 
 	msg = msg_of(def);
 	if (problems->count == 1)

@@ -37,7 +37,7 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
-SANDBOX_GOALS = demo demo-api test check-differential bench dist
+SANDBOX_GOALS = demo demo-api test check-differential check-matrix check-upgrade check-trust bench deb dist
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -54,6 +54,14 @@ test:
 	@test/suite.sh
 bench:
 	@test/bench/run.sh
+check-matrix:
+	@test/matrix.sh
+check-upgrade:
+	@test/upgrade.sh
+check-trust:
+	@test/trust/run.sh
+deb:
+	@test/package.sh
 check-differential:
 	@test/http/run.sh
 

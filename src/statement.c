@@ -300,7 +300,8 @@ build_statement(StringInfo sql, StatementParams *params, StatementKind kind,
 /*
  * How a statement is to be planned.  Of a partitioned table a plan for all
  * values would lock every partition, one for these values locks one.  For a
- * long list see LONG_ARRAY.  A single id needs no second thought.
+ * long list see LONG_ARRAY.  A single id needs no second thought, unless
+ * batch_id stands there twice: then Citus needs the values to find the shard.
  */
 static int
 cursor_options(const StatementKey *key, const JobsRelation *relation)
@@ -310,7 +311,7 @@ cursor_options(const StatementKey *key, const JobsRelation *relation)
 	for (int f = 0; f < FILTER_COUNT; f++)
 		if (key->form[f] == FORM_LONG_ARRAY)
 			return CURSOR_OPT_CUSTOM_PLAN;
-	if (key->form[FILTER_ID] == FORM_ONE)
+	if (key->form[FILTER_ID] == FORM_ONE && key->form[FILTER_BATCH_ID] == FORM_ABSENT)
 		return CURSOR_OPT_GENERIC_PLAN;
 	return 0;
 }

@@ -14,6 +14,9 @@
 # Afterwards PGHOST and the like name the server, PATH begins with its
 # programs, and the copy of the sources is in $SANDBOX/build.
 #
+# SANDBOX_COPT holds more flags for the compiler, SANDBOX_PG_PACKAGES names
+# packages of extensions (plproxy for postgresql-NN-plproxy).
+#
 # Environment: PG_CONFIG chooses the PostgreSQL (default: the newest
 # installed, else the one that Debian's package postgresql stands for);
 # KEEP_SANDBOX=1 keeps the directory.
@@ -112,7 +115,7 @@ sandbox_cleanup() {
 }
 
 sandbox_create() {
-	local bindir sharedir
+	local bindir sharedir package
 
 	trap sandbox_cleanup EXIT
 	trap 'exit 130' INT
@@ -121,6 +124,9 @@ sandbox_create() {
 
 	install_packages gcc make libc6-dev "$@"
 	find_postgresql
+	for package in ${SANDBOX_PG_PACKAGES:-}; do
+		install_packages "postgresql-$PG_MAJOR-$package"
+	done
 
 	SANDBOX=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
 	chmod 755 "$SANDBOX"

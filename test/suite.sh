@@ -8,6 +8,7 @@
 . "$(dirname "$0")/sandbox.sh"
 
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
+SANDBOX_PG_PACKAGES=plproxy
 sandbox_create libipc-run-perl perl curl python3 python3-fastapi python3-pydantic \
 	python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
@@ -48,8 +49,13 @@ run '^ok ' '^not ok ' \
 	PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
 	prove -v -I "$PGXS_TEST/perl" test/t/*.pl
 
-run '^0 unexplained differences' '^[1-9][0-9]* unexplained differences' \
-	/usr/bin/python3 -B test/http/differential.py --count 1500 --seed 20230323
+# the model is of pydantic 1, which newer suites of Debian do not have
+if ! /usr/bin/python3 -c 'import pydantic; assert pydantic.VERSION.startswith("1.")' 2>/dev/null; then
+	say "skipped: test/http/differential.py needs pydantic 1"
+else
+	run '^0 unexplained differences' '^[1-9][0-9]* unexplained differences' \
+		/usr/bin/python3 -B test/http/differential.py --count 1500 --seed 20230323
+fi
 
 run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
 	RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \

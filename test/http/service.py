@@ -435,7 +435,8 @@ def test_stop(api: Service) -> None:
         conn.rollback()
     thread.join(PATIENCE)
     same([(a.status, a.canceled) for a in answers], [(200, [job])], "clean stop: what has begun is answered")
-    same(api.process.wait(PATIENCE), 0, "clean stop: exit code 0")
+    # a newer uvicorn raises the signal again once it has stopped cleanly
+    same(api.process.wait(PATIENCE) in (0, -signal.SIGTERM), True, "clean stop: exit code 0")
     wait_until(lambda: not run("SELECT 1 FROM pg_stat_activity WHERE usename = %s", NAME), "clean stop: connections stay")
     same(api.log.read_text().count("Exception in ASGI application"), 1, "of the whole run the service logged one exception, that of the 500")
 

@@ -1,0 +1,321 @@
+# Jobs on three servers: with core PostgreSQL, a partitioned table whose
+# partitions are foreign tables of postgres_fdw; with PL/Proxy, if its package
+# is there, a function that calls the function of its name where the batch is.
+# In TAP because it takes three servers.
+#
+# SHARDS_BATCHES=20000 also measures one server against three.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $bench = $ENV{SHARDS_BATCHES} // 0;
+my $batches = 60;
+my $per_batch = 10;
+
+# Database "postgres" of each server holds a shard, "front" and "proxy" of the
+# first hold no job and know where the shards are
+my @shards;
+for my $n (0 .. 2)
+{
+	my $node = PostgreSQL::Test::Cluster->new("shard$n");
+	$node->init;
+	$node->append_conf('postgresql.conf', $bench ? "fsync = on\nshared_buffers = 256MB\nmax_wal_size = 4GB\n" : "log_statement = all\n");
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()');
+	push @shards, $node;
+}
+my $front = $shards[0];
+
+sub sql { return $front->safe_psql('front', @_) }
+
+# Where a shard is, as psql, a foreign server and PL/Proxy understand it
+sub options { return sprintf("host '%s', port '%s', dbname '%s'", $_[0]->host, $_[0]->port, $_[1] // 'postgres') }
+
+# Both front doors put a batch on the same shard
+my $shard_of = q{
+	CREATE FUNCTION shard_of(batch uuid) RETURNS int LANGUAGE sql STABLE AS $$
+	SELECT n FROM generate_series(0, 2) AS n WHERE satisfies_hash_partition('jobs'::regclass, 3, n, batch) $$;
+};
+
+# As in the README
+$front->safe_psql('postgres', 'CREATE DATABASE front');
+sql(q{
+	CREATE EXTENSION pasqal_jobs;
+	CREATE EXTENSION postgres_fdw;
+	SELECT create_jobs_table('shape');
+	CREATE TABLE jobs (LIKE shape INCLUDING DEFAULTS INCLUDING IDENTITY) PARTITION BY HASH (batch_id);
+	DROP TABLE shape;
+} . join('', map { my $options = options($shards[$_]); qq{
+	CREATE SERVER shard$_ FOREIGN DATA WRAPPER postgres_fdw OPTIONS ($options, extensions 'pasqal_jobs', batch_size '1000');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER shard$_;
+	CREATE FOREIGN TABLE jobs_$_ PARTITION OF jobs FOR VALUES WITH (MODULUS 3, REMAINDER $_)
+		SERVER shard$_ OPTIONS (table_name 'jobs');
+	} } 0 .. 2) . $shard_of);
+
+# Jobs 1 to 10 of each batch: two of each status
+sub submit
+{
+	my ($count) = @_;
+	sql(qq{
+		INSERT INTO jobs (id, batch_id, project_id, runs, status, user_id)
+		SELECT md5(b || ' ' || n)::uuid, md5('batch ' || b)::uuid, md5('project')::uuid, n,
+			   (enum_range(NULL::jobstatus))[1 + n % 5], 'user ' || n % 2
+		FROM generate_series(1, $count) AS b, generate_series(1, $per_batch) AS n});
+}
+submit($batches);
+
+my @held = map { $_->safe_psql('postgres', 'SELECT count(DISTINCT batch_id) FROM jobs') } @shards;
+cmp_ok($held[$_], '>', 5, "shard $_ has batches: $held[$_]") for 0 .. 2;
+is($held[0] + $held[1] + $held[2], $batches, 'each batch is on one shard');
+
+# Batches of one shard, as SQL
+sub batches_of
+{
+	my ($shard) = @_;
+	return map { "'$_'::uuid" } split /\n/, sql("SELECT md5('batch ' || b)::uuid FROM generate_series(1, $batches) AS b WHERE shard_of(md5('batch ' || b)::uuid) = $shard");
+}
+my @on = map { [ batches_of($_) ] } 0 .. 2;
+
+my $canceled = "SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND batch_id =";
+my $answer = q{SELECT jsonb_path_query_array(a, '$.data.jobs[*].id'), jsonb_path_query_array(a, '$.data.jobs[*].status'), a->'data'->'errors' FROM};
+
+#
+# postgres_fdw
+#
+
+# The front door answers as the shard does, and asks no other shard
+for my $filters ("'{}'", q{'{"status": ["PENDING", "DONE"], "user_id": "user 0", "max_runs": 9}'}, q{jsonb_build_object('id', jsonb_build_array(md5('1 1'), md5('2 2'), md5('3 4')))})
+{
+	for my $shard (0 .. 2)
+	{
+		my $batch = $on[$shard][0];
+		my $query = "BEGIN; $answer cancel_jobs($batch, $filters) AS a; ROLLBACK";
+		my $there = $shards[$shard]->safe_psql('postgres', $query);
+		my @log = map { -s $_->logfile } @shards;
+		my $here = sql($query);
+		like($here, qr/Job /, 'a batch with jobs that match');
+		is($here, $there, "batch on shard $shard, $filters: the front door answers as the shard");
+		next if $bench;
+
+		# (the first shard's log has the front door's own statements, too)
+		for my $other (grep { $_ != $shard && $_ != 0 } 0 .. 2)
+		{
+			ok(!$shards[$other]->log_contains('jobs', $log[$other]), "... shard $other is not asked");
+		}
+	}
+}
+
+# The UPDATE is sent whole, to one shard
+sql(qq{
+	LOAD 'auto_explain';
+	SET auto_explain.log_min_duration = 0;
+	SET auto_explain.log_nested_statements = on;
+	SET auto_explain.log_verbose = on;
+	BEGIN;
+	SELECT cancel_jobs($on[1][0], '{"status": ["PENDING", "RUNNING"], "user_id": ["user 0", "user 1"]}');
+	ROLLBACK});
+my ($plan) = slurp_file($front->logfile) =~ /(Query Text: UPDATE public\.jobs AS j SET.*?)\n\d{4}-/s;
+like($plan, qr/Foreign Update on public\.jobs_1.*\n\s+Remote SQL: UPDATE public\.jobs SET .*RETURNING/, 'the plan is a remote UPDATE');
+unlike($plan, qr/Foreign Scan|jobs_[02]|FOR UPDATE/, '... with no row fetched to be locked, of one shard');
+note $plan;
+
+# Rows, preview, HTTP and chunks take the same way
+my ($batch0, $batch1, $batch2) = map { $on[$_][1] } 0 .. 2;
+is(sql("SELECT count(*) FILTER (WHERE error IS NULL), count(*) FROM cancel_jobs_preview($batch0)"), '4|10', 'cancel_jobs_preview');
+is(sql("SELECT count(*) FILTER (WHERE error IS NULL), count(*) FROM cancel_jobs_rows($batch0)"), '4|10', 'cancel_jobs_rows');
+is(sql("SELECT status_code, json_array_length(body->'data'->'jobs') FROM cancel_jobs_http(($batch1)::text)"), '200|4', 'cancel_jobs_http');
+is(sql("CALL cancel_jobs_in_chunks($batch2, '{}', 3)"), '4|6', 'cancel_jobs_in_chunks');
+for my $shard (0 .. 2)
+{
+	is($shards[$shard]->safe_psql('postgres', "$canceled $on[$shard][1]"), '6', "... arrived on shard $shard");
+}
+
+# One transaction over two shards: ROLLBACK undoes both, COMMIT does both
+($batch0, $batch1, $batch2) = map { $on[$_][2] } 0 .. 2;
+sql("BEGIN; SELECT cancel_jobs($batch1), cancel_jobs($batch2); ROLLBACK");
+is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', 'ROLLBACK undoes it on one shard');
+is($shards[2]->safe_psql('postgres', "$canceled $batch2"), '2', '... and on the other');
+
+# A race is a serialization failure, nothing is half done, and a retry succeeds
+my $worker = $shards[1]->background_psql('postgres');
+$worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE batch_id = $batch1 AND status = 'PENDING'");
+my ($stdout, $stderr) = ('', '');
+my $canceller = IPC::Run::start(
+	[ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $front->connstr('front'),
+		'-c', "SELECT cancel_jobs($batch2)->'data'->'jobs'->0->'status', cancel_jobs($batch1)" ],
+	'<', \undef, '>', \$stdout, '2>', \$stderr);
+$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+  or die 'the cancel does not wait';
+$worker->query_safe('COMMIT');
+$worker->quit;
+$canceller->finish;
+like($stderr, qr/ERROR:  40001: could not serialize access/, 'a race is a serialization failure');
+is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', '... nothing is canceled on its shard');
+is($shards[2]->safe_psql('postgres', "$canceled $batch2"), '2', '... nor on the other');
+like(sql("SELECT cancel_jobs($batch1)"), qr/its status is DONE/, 'tried again, it succeeds');
+
+# A shard that is down: a clear error, nothing done on the others, and their
+# batches can be canceled
+($batch0, $batch1, $batch2) = map { $on[$_][3] } 0 .. 2;
+$shards[2]->stop;
+(undef, $stdout, $stderr) = $front->psql('front', "\\set VERBOSITY verbose\nBEGIN;\nSELECT 1 FROM cancel_jobs($batch1);\nSELECT cancel_jobs($batch2);\nCOMMIT", on_error_stop => 0);
+like($stderr, qr/ERROR:  08001: could not connect to server "shard2"/, 'a shard that is down is named by the error');
+is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', '... what was canceled on another shard is rolled back');
+is(sql("SELECT jsonb_array_length(cancel_jobs($batch1)->'data'->'jobs')"), '4', 'batches of the other shards can be canceled');
+$shards[2]->start;
+is(sql("SELECT jsonb_array_length(cancel_jobs($batch2)->'data'->'jobs')"), '4', 'and once it is back, its own');
+
+# The limit: no two-phase commit. If one shard fails at COMMIT, another may have
+# committed already. Which comes first is postgres_fdw's choice, so either may
+# be the one to fail.
+my @half_done;
+for my $failing (1, 2)
+{
+	my $other = 3 - $failing;
+	my @batch = map { $on[$_][ 3 + $failing ] } 0 .. 2;
+	$shards[$failing]->safe_psql('postgres', q{
+		CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'failed at commit'; END $$;
+		CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()});
+	(undef, $stdout, $stderr) = $front->psql('front', "BEGIN;\nSELECT 1 FROM cancel_jobs($batch[1]);\nSELECT 1 FROM cancel_jobs($batch[2]);\nCOMMIT");
+	like($stderr, qr/ERROR:  failed at commit/, "COMMIT fails on shard $failing");
+	is($shards[$failing]->safe_psql('postgres', "$canceled $batch[$failing]"), '2', '... nothing is canceled there');
+	push @half_done, $other if $shards[$other]->safe_psql('postgres', "$canceled $batch[$other]") == 6;
+	$shards[$failing]->safe_psql('postgres', 'DROP FUNCTION fail() CASCADE');
+}
+is(scalar @half_done, 1, 'atomicity ends at COMMIT: what one shard committed stays though the other failed');
+
+#
+# PL/Proxy
+#
+my $proxy = $front->safe_psql('postgres', "SELECT count(*) FROM pg_available_extensions WHERE name = 'plproxy'");
+sub by_proxy { return $front->safe_psql('proxy', @_) }
+
+SKIP:
+{
+	skip 'PL/Proxy is not installed', 10 unless $proxy;
+
+	# As in the README
+	my $parts = join ', ', map { sprintf "p%d 'host=%s port=%s dbname=postgres'", $_, $shards[$_]->host, $shards[$_]->port } 0 .. 2;
+	$front->safe_psql('postgres', 'CREATE DATABASE proxy');
+	by_proxy(qq{
+		CREATE EXTENSION plproxy;
+		CREATE SERVER shards FOREIGN DATA WRAPPER plproxy OPTIONS (modular_mapping '1', connection_lifetime '1800', $parts);
+		CREATE USER MAPPING FOR CURRENT_USER SERVER shards;
+		CREATE TABLE jobs (batch_id uuid) PARTITION BY HASH (batch_id);
+		$shard_of
+	} . q{
+		CREATE FUNCTION cancel_jobs(batch uuid, filters jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE plproxy AS $$
+			CLUSTER 'shards'; RUN ON shard_of(batch); $$;
+		CREATE FUNCTION cancel_jobs_http(batch__id text, query_string text DEFAULT '', OUT status_code int, OUT body json)
+		RETURNS SETOF record LANGUAGE plproxy AS $$
+			CLUSTER 'shards'; RUN ON shard_of(batch__id::uuid); $$;
+	});
+
+	for my $shard (0 .. 2)
+	{
+		my $batch = $on[$shard][6];
+		my $there = $shards[$shard]->safe_psql('postgres', "BEGIN; $answer cancel_jobs($batch, '{\"max_runs\": 5}') AS a; ROLLBACK");
+		is(by_proxy("$answer cancel_jobs($batch, '{\"max_runs\": 5}') AS a"), $there, "PL/Proxy: a batch of shard $shard is answered by it");
+		is($shards[$shard]->safe_psql('postgres', "$canceled $batch"), '4', '... and its jobs are canceled');
+	}
+	is(by_proxy("SELECT status_code, body->'data'->'jobs' IS NULL FROM cancel_jobs_http(($on[1][6])::text, 'min_runs=many')"), '422|t', 'PL/Proxy: cancel_jobs_http');
+	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT cancel_jobs($on[1][6], '{\"min_run\": 1}')");
+	like($stderr, qr/22023.*extra fields not permitted/s, 'PL/Proxy: a shard\'s error arrives with its SQLSTATE and DETAIL');
+
+	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT * FROM cancel_jobs_http('no uuid')");
+	like($stderr, qr/ERROR:  22P02/, 'PL/Proxy: without a uuid there is no shard to ask');
+
+	# The limit: each call is a transaction of its own
+	by_proxy("BEGIN; SELECT cancel_jobs($on[2][6]); ROLLBACK");
+	is($shards[2]->safe_psql('postgres', "$canceled $on[2][6]"), '6', 'PL/Proxy: ROLLBACK does not undo it');
+}
+
+#
+# One server against three, on demand
+#
+if ($bench)
+{
+	my $clients = $ENV{SHARDS_CLIENTS} // 8;
+	my @databases = map { [ $_, 'postgres' ] } @shards;
+	my $script = PostgreSQL::Test::Utils::tempdir() . '/cancel.sql';
+	append_to_file($script, qq{SELECT nextval('turn') AS turn \\gset\nSELECT cancel_jobs(batch) FROM turns WHERE turn = :turn;\n});
+
+	# Everything on one server
+	$front->safe_psql('postgres', 'CREATE DATABASE one');
+	$front->safe_psql('one', 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()');
+	my $one_server = options($front, 'one');
+	$front->safe_psql('postgres', 'CREATE DATABASE front_of_one');
+	$front->safe_psql('front_of_one', qq{
+		CREATE EXTENSION pasqal_jobs;
+		CREATE EXTENSION postgres_fdw;
+		SELECT create_jobs_table('shape');
+		CREATE TABLE jobs (LIKE shape INCLUDING DEFAULTS) PARTITION BY HASH (batch_id);
+		CREATE SERVER one FOREIGN DATA WRAPPER postgres_fdw OPTIONS ($one_server, extensions 'pasqal_jobs');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER one;
+		CREATE FOREIGN TABLE jobs_0 PARTITION OF jobs FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER one OPTIONS (table_name 'jobs')});
+
+	# Ten jobs a batch, all PENDING, where a batch belongs
+	my $insert = q{
+		TRUNCATE jobs;
+		INSERT INTO jobs (batch_id, project_id, runs) SELECT md5('turn ' || b)::uuid, md5('project')::uuid, 1
+		FROM generate_series(1, %d) AS b, generate_series(1, 10) AS n WHERE %s;
+		CHECKPOINT;
+	};
+	my $turns = q{
+		DROP TABLE IF EXISTS turns; DROP SEQUENCE IF EXISTS turn;
+		CREATE SEQUENCE turn CACHE 1;
+		CREATE TABLE turns AS SELECT row_number() OVER () AS turn, md5('turn ' || b)::uuid AS batch FROM generate_series(1, %d) AS b WHERE %s;
+		CREATE UNIQUE INDEX ON turns (turn); VACUUM ANALYZE turns;
+	};
+	for my $shard (0 .. 2)
+	{
+		$shards[$shard]->safe_psql('postgres', 'CREATE TABLE placement (batch_id uuid) PARTITION BY HASH (batch_id)');
+	}
+
+	my $measure = sub {
+		my ($what, @fronts) = @_;
+		$what =~ s/ 1 clients$/ 1 client/;
+		$front->safe_psql('one', sprintf $insert, $bench, 'true');
+		$front->safe_psql('one', 'VACUUM ANALYZE jobs');
+		for my $shard (0 .. 2)
+		{
+			$shards[$shard]->safe_psql('postgres', sprintf $insert, $bench, "satisfies_hash_partition('placement'::regclass, 3, $shard, md5('turn ' || b)::uuid)");
+			$shards[$shard]->safe_psql('postgres', 'VACUUM ANALYZE jobs');
+		}
+		my (@runs, $calls, $seconds, $latency);
+		for my $f (@fronts)
+		{
+			my ($node, $db, $where, $share) = @$f;
+			$node->safe_psql($db, $_) for split /;\n?\s*/, sprintf $turns, $bench, $where;
+			my $n = $node->safe_psql($db, 'SELECT count(*) FROM turns');
+			my $c = $share || 1;
+			my $each = int($n / $c);
+			my $out = '';
+			push @runs, { out => \$out, calls => $each * $c, command => [ 'pgbench', '-n', '-M', 'prepared', '-c', $c, '-j', 1, '-t', $each, '-f', $script, $node->connstr($db) ] };
+		}
+		my $start = Time::HiRes::time();
+		$_->{run} = IPC::Run::start($_->{command}, '<', \undef, '>', $_->{out}, '2>&1') for @runs;
+		$_->{run}->finish for @runs;
+		$seconds = Time::HiRes::time() - $start;
+		$calls += $_->{calls} for @runs;
+		note sprintf 'shards: %-48s %7d cancels %6.1f s %7.0f /s %6.2f ms', $what, $calls, $seconds, $calls / $seconds,
+		  1000 * $seconds * ($fronts[0][3] * @fronts) / $calls;
+	};
+	require Time::HiRes;
+	for my $c (1, $clients)
+	{
+		my $s = $c == 1 ? 1 : int($c / 3 + 0.5);
+		$measure->("1 server, directly, $c clients", [ $front, 'one', 'true', $c ]);
+		$measure->("1 server, by postgres_fdw, $c clients", [ $front, 'front_of_one', 'true', $c ]);
+		$measure->("3 servers, directly, 3 x $s clients", map { [ $shards[$_], 'postgres', "satisfies_hash_partition('placement'::regclass, 3, $_, md5('turn ' || b)::uuid)", $s ] } 0 .. 2) if $c > 1;
+		$measure->("3 servers, by postgres_fdw, $c clients", [ $front, 'front', 'true', $c ]);
+		$measure->("3 servers, by PL/Proxy, $c clients", [ $front, 'proxy', 'true', $c ]) if $proxy;
+	}
+}
+
+$_->stop for @shards;
+done_testing();

@@ -1,0 +1,83 @@
+#!/bin/bash
+# test/trust/mutate.sh: does the oracle notice? Each mutation is built into a
+# copy of the sources, and the comparison must then find a difference.
+#
+#	test/trust/mutate.sh [CASES]
+
+. "$(dirname "$0")/../sandbox.sh"
+
+cases=${1:-3000}
+
+# FILE, what to replace (Perl), by what
+mutations() {
+	cat <<'X'
+filters.c|j\.runs OPERATOR\(pg_catalog\.<=\) \$|j.runs OPERATOR(pg_catalog.<) \$
+filters.c|j\.start_timestamp OPERATOR\(pg_catalog\.>=\)|j.start_timestamp OPERATOR(pg_catalog.>)
+filters.c|j\.created_at OPERATOR\(pg_catalog\.<=\)|j.created_at OPERATOR(pg_catalog.<)
+filters.c|OPERATOR\(pg_catalog\.>\) 0\)|OPERATOR(pg_catalog.>=) 0)
+filters.c|def->list \? 0 : -1|0
+filters.c|problem = PROBLEM_EMPTY_TEXT|problem = PROBLEM_TEXT
+filters.c|if \(unknown == 0\)|if (unknown != 1)
+filters.c|keys->count - 1; i > 0|keys->count - 1; i > 1
+parse_value.c|if \(west\)|if (!west)
+parse_value.c|memset\(high, 0xFF|memset(high, 0xFE
+parse_value.c|> MILLISECOND_WATERSHED|>= MILLISECOND_WATERSHED
+parse_value.c|\(value == INT64_MIN\) \? INT64_MAX|(value == INT64_MIN) ? 0
+parse_value.c|n < 6; n\+\+|n < 5; n++
+parse_value.c|offset >= 24 \* 60|offset > 24 * 60
+parse_value.c|\{"on", true\}|{"on", false}
+query_string.c|s\[0\] == 0xED|s[0] == 0xEE
+query_string.c|c == '\+' && plus_is_blank|c == '+' && !plus_is_blank
+problems.c|problems->count > problems->limit|problems->count >= problems->limit
+problems.c|location\.index \+ 1|location.index
+cancel.c|its status is|its status was
+cancel.c|else if \(DatumGetBool\(row->tts_values\[2\]\)\)|else if (!call->named)
+cancel.c|Job was not found in this batch|Job was not found
+ledger.c|ledger->count = kept;\s+if|ledger->count = kept - (kept > 1); if
+statement.c|updated_at = \$%d, end_timestamp|updated_at = \$%d, start_timestamp
+statement.c|FILTER_COUNT, NULL, NULL\);(?=\s+if \(sql\)\s+\{\s+appendStringInfoString\(sql, " RETURNING)|FILTER_USER_ID, NULL, NULL);
+statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
+response.c|ja->creation_order < jb->creation_order \? -1 : 1|ja->creation_order < jb->creation_order ? 1 : -1
+response.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1
+response_jsonb.c|\(JEntry\) \*total|(JEntry) (*total + 1)
+response_jsonb.c|digits\[first\] == 0|digits[first] < 0
+response_json.c|if \(ndim > 1\)|if (ndim > 2)
+format_value.c|if \(usecs != 0\)|if (usecs > 10)
+format_value.c|year = 1 - year|year = -year
+X
+}
+
+sandbox_create
+sandbox_start "autovacuum = off"
+cp -a src "$SANDBOX/src"
+
+compare() {
+	dropdb --if-exists mutant 2>/dev/null
+	createdb mutant
+	psql -Xq -d mutant -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION pasqal_jobs' \
+		-f test/trust/oracle.sql -f test/trust/oracle_run.sql >/dev/null 2>&1
+	psql -Xq -d mutant -v ON_ERROR_STOP=1 -c "CALL oracle.run(4711, $cases)" >"$SANDBOX/out" 2>&1 &&
+		[ "$(psql -XAtq -d mutant -c "SELECT n FROM oracle.counts WHERE what = 'differences'")" = 0 ]
+}
+
+compare || { cat "$SANDBOX/out"; say "the unchanged sources already differ"; exit 1; }
+
+noticed=0
+missed=0
+while IFS='|' read -r file from to; do
+	as_server cp "$SANDBOX/src/"* src/
+	as_server env FROM="$from" TO="$to" perl -0pi -e 'BEGIN { $to = $ENV{TO}; $to =~ s/\\(.)/$1/g } s/$ENV{FROM}/$to/ or exit 3' "src/$file" ||
+		{ say "no such place: $file $from"; missed=$((missed + 1)); continue; }
+	! cmp -s "src/$file" "$SANDBOX/src/$file" || { say "no such place: $file $from"; missed=$((missed + 1)); continue; }
+	as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no COPT=-w >&2
+	as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX/root" install >/dev/null
+	if compare; then
+		missed=$((missed + 1))
+		printf 'not noticed: %s %s\n' "$file" "$to"
+	else
+		noticed=$((noticed + 1))
+	fi
+done < <(mutations)
+
+printf 'mutations: %d noticed, %d not\n' "$noticed" "$missed"
+[ "$missed" = 0 ]

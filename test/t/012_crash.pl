@@ -1,0 +1,170 @@
+# Crashes in the midst of cancels: afterwards each cancel is there wholly or
+# not at all, on a standby too; and a dump is restored into a new cluster.
+#
+# TRUST_ROUNDS and TRUST_SEED make it longer and other.
+
+use strict;
+use warnings;
+
+use Time::HiRes qw(time usleep);
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $rounds = $ENV{TRUST_ROUNDS} || 6;
+my $seed = $ENV{TRUST_SEED} || 20230323;
+srand($seed);
+note "seed $seed";
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', "restart_after_crash = on\nautovacuum = off\nwal_keep_size = 1GB\ncheckpoint_timeout = 30s\n");
+$node->start;
+my $size = 4000;
+$node->safe_psql('postgres', qq{
+	CREATE EXTENSION pasqal_jobs;
+	SELECT create_jobs_table();
+	CREATE FUNCTION batch(n int) RETURNS uuid IMMUTABLE LANGUAGE sql AS \$\$ SELECT md5('batch ' || n)::uuid \$\$;
+	-- of each batch a tenth has ended
+	INSERT INTO jobs (batch_id, project_id, runs, status, sequence)
+	SELECT batch(b), md5('project')::uuid, n, CASE n % 10 WHEN 0 THEN 'DONE' ELSE 'PENDING' END::jobstatus, repeat('s', 200)
+	FROM generate_series(0, 3 * $rounds) AS b, generate_series(1, $size) AS n;
+	VACUUM ANALYZE jobs;
+});
+my $cancelable = $size * 0.9;
+my $chunks = $node->safe_psql('postgres', q{SELECT to_regprocedure('cancel_jobs_in_chunks(uuid,jsonb,int,bigint,bigint)') IS NOT NULL}) eq 't';
+
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+
+# One call in the background; "answered" once the client has its answer
+sub start_call
+{
+	my ($sql) = @_;
+	my %call = (out => '', err => '');
+	$call{run} = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SET application_name = 'victim'", '-c', $sql ],
+		'<', \undef, '>', \$call{out}, '2>', \$call{err});
+	return \%call;
+}
+
+# After a crash: until it runs again
+sub wait_for_server
+{
+	for my $attempt (1 .. 1800)
+	{
+		return if $node->psql('postgres', 'SELECT 1', timeout => 30) == 0;
+		usleep(100_000);
+	}
+	die 'the server does not come back';
+}
+
+my $canceled_of = sub {
+	my ($server, $batch) = @_;
+	return $server->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE batch_id = batch($batch) AND status = 'CANCELED' AND end_timestamp = updated_at");
+};
+
+my $start = time();
+$node->safe_psql('postgres', "SELECT count(cancel_jobs(batch(0)))");
+my $duration = time() - $start;
+note sprintf('a cancel of %d jobs takes %.0f ms', $cancelable, $duration * 1000);
+
+my %count = (whole => 0, none => 0, 'answered' => 0);
+for my $round (1 .. $rounds)
+{
+	my ($first, $second, $third) = map { 3 * ($round - 1) + $_ } 1 .. 3;
+	my @calls = (start_call("SELECT 'answered', count(cancel_jobs(batch($first)))"), start_call("SELECT 'answered', count(body::text) FROM cancel_jobs_http(batch($second)::text)"));
+	push @calls, start_call("CALL cancel_jobs_in_chunks(batch($third), chunk_size => 70)") if $chunks;
+	$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'victim' AND query ~ 'cancel' OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'victim')});
+	usleep(rand($duration * 1.2) * 1e6);
+
+	my $how = ('kill -9 of a backend', 'kill -9 of the postmaster', 'immediate shutdown')[ $round % 3 ];
+	if ($how eq 'kill -9 of a backend')
+	{
+		my $pid = $node->safe_psql('postgres', q{SELECT coalesce(min(pid), 0) FROM pg_stat_activity WHERE application_name = 'victim'});
+		kill('KILL', $pid) if $pid > 0;
+		$count{'too late'}++ if $pid == 0;
+	}
+	elsif ($how eq 'kill -9 of the postmaster') { $node->kill9; }
+	else { $node->stop('immediate'); }
+	$_->{run}->finish for @calls;
+	if ($how ne 'kill -9 of a backend')
+	{
+		# children may take a moment to notice that the postmaster is gone
+		for my $attempt (1 .. 300) { last if $node->start(fail_ok => 1); usleep(100_000); }
+	}
+	wait_for_server();
+
+	my @after = map { $canceled_of->($node, $_) } ($first, $second, $third);
+	for my $i (0, 1)
+	{
+		my $answered = $calls[$i]{out} =~ /answered/;
+		like($after[$i], $answered ? qr/^$cancelable$/ : qr/^(0|$cancelable)$/, "round $round, $how: " . ($answered ? 'a cancel that was answered is there' : 'a cancel is there wholly or not at all'));
+		$count{ $after[$i] ? 'whole' : 'none' }++;
+		$count{answered}++ if $answered;
+	}
+	# the last chunk is smaller
+	ok($after[2] == $cancelable || $after[2] % 70 == 0, "round $round, $how: whole chunks are there ($after[2])");
+}
+note join(', ', map { "$_: $count{$_}" } sort keys %count);
+
+# The primary is gone in the midst of one more; the standby takes over
+my $last = $standby->safe_psql('postgres', 'SELECT count(DISTINCT batch_id) FROM jobs') - 1;
+$node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING', end_timestamp = NULL WHERE batch_id = batch($last) AND status = 'CANCELED'");
+$node->wait_for_catchup($standby);
+my $call = start_call("SELECT 'answered', count(cancel_jobs(batch($last)))");
+usleep($duration * 0.5e6);
+$node->stop('immediate');
+$call->{run}->finish;
+$standby->promote;
+my @promoted = map { $canceled_of->($standby, $_) } 0 .. $last;
+is(join(' ', grep { $chunks && $_ % 70 != 0 && $_ != $cancelable || !$chunks && $_ != 0 && $_ != $cancelable } @promoted), '', 'on the promoted standby each cancel is there wholly or not at all');
+$node->start;
+my @primary = map { $canceled_of->($node, $_) } 0 .. $last;
+is("@promoted[0 .. $last - 1]", "@primary[0 .. $last - 1]", '... and it agrees with the primary on all that had been answered');
+cmp_ok($promoted[$last], '<=', $primary[$last], '... and has nothing that the primary has not');
+like($standby->safe_psql('postgres', "SELECT jsonb_array_length(cancel_jobs(batch($last))->'data'->'jobs')"), qr/^(0|$cancelable)$/, 'it cancels as the primary did');
+is($canceled_of->($standby, $last), $cancelable, '... all of it');
+$standby->stop;
+
+#
+# Dump and restore
+#
+my $digest = q{SELECT count(*), md5(string_agg(j::text, E'\n' ORDER BY id)) FROM jobs AS j};
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
+$node->safe_psql('postgres', "UPDATE jobs SET status = 'RUNNING', end_timestamp = NULL WHERE batch_id = batch(0) AND status = 'CANCELED'; SET TimeZone = 'Asia/Tokyo'");
+my $before = $node->safe_psql('postgres', $digest);
+
+my $restored = PostgreSQL::Test::Cluster->new('restored');
+$restored->init;
+$restored->start;
+for my $format ('plain', 'custom')
+{
+	my $db = "from_$format";
+	$node->command_ok([ 'pg_dump', "--format=$format", "--file=$dump.$format", '--dbname=' . $node->connstr('postgres') ], "pg_dump, $format");
+	$restored->safe_psql('postgres', "CREATE DATABASE $db");
+	$restored->command_ok($format eq 'plain' ? [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.plain", '-d', $restored->connstr($db) ]
+		: [ 'pg_restore', '--exit-on-error', '--jobs=2', '-d', $restored->connstr($db), "$dump.custom" ], "restore, $format");
+	is($restored->safe_psql($db, $digest), $before, "$format: the jobs are what they were");
+	is($restored->safe_psql($db, "SELECT jsonb_array_length(cancel_jobs(batch(0))->'data'->'jobs')"), $cancelable, "$format: and are canceled");
+}
+
+# The extension goes, the table stays
+my ($stdout, $stderr);
+$restored->psql('from_plain', "\\set VERBOSITY verbose\nDROP EXTENSION pasqal_jobs", stdout => \$stdout, stderr => \$stderr);
+like($stderr, qr/ERROR:  2BP01: cannot drop extension pasqal_jobs because other objects depend on it.*column status of table jobs depends on type jobstatus/s, 'DROP EXTENSION is refused while a table has its types');
+is($restored->safe_psql('from_plain', 'SELECT count(*) FROM jobs'), (3 * $rounds + 1) * $size, '... and the table is there');
+$before = $restored->safe_psql('from_plain', $digest);
+$restored->safe_psql('from_plain', q{
+	ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text;
+	DROP EXTENSION pasqal_jobs});
+is($restored->safe_psql('from_plain', $digest), $before, 'without its types the table outlives DROP EXTENSION, every job as it was');
+is($restored->safe_psql('from_plain', q{CREATE EXTENSION pasqal_jobs;
+	UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(0) AND status = 'CANCELED';
+	SELECT jsonb_array_length(cancel_jobs(batch(0))->'data'->'jobs')}), $cancelable, '... and the extension made anew cancels them');
+
+$restored->stop;
+$node->stop;
+done_testing();

@@ -1,0 +1,53 @@
+#!/bin/bash
+# test/trust/fuzz.sh: libFuzzer on the parsers of text, under AddressSanitizer
+# and UndefinedBehaviorSanitizer, from the seeds in fuzz/.
+#
+#	test/trust/fuzz.sh [SECONDS for each of the two, default 310]
+#
+# An input that breaks one is shown; as a line of fuzz/*.txt it is tested
+# for ever (test/t/014_fuzz.pl).
+
+. "$(dirname "$0")/../sandbox.sh"
+
+seconds=${1:-310}
+version=$(dpkg-query -W -f '${Version}' clang 2>/dev/null | sed 's/.*:\([0-9]*\).*/\1/')
+if [ -z "$version" ]; then
+	install_packages clang
+	version=$(dpkg-query -W -f '${Version}' clang | sed 's/.*:\([0-9]*\).*/\1/')
+fi
+install_packages gcc libc6-dev "clang-$version" "libclang-rt-$version-dev"
+
+SANDBOX=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
+trap 'rm -rf "$SANDBOX"' EXIT
+cd "$PROJECT/test/trust/fuzz"
+
+fuzz() {
+	local name=$1 source=$2
+
+	gcc -O1 -I../../../src "fuzz_$name.c" replay.c "../../../src/$source" -lm -o "$SANDBOX/replay_$name"
+	"clang-$version" -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		-I../../../src "fuzz_$name.c" "../../../src/$source" -lm -o "$SANDBOX/fuzz_$name"
+	mkdir "$SANDBOX/$name"
+	"$SANDBOX/replay_$name" "$name.txt" "$SANDBOX/$name" >/dev/null
+	"$SANDBOX/fuzz_$name" -max_total_time="$seconds" -max_len=700 -rss_limit_mb=4000 -print_final_stats=1 \
+		-artifact_prefix="$SANDBOX/crash_$name." "$SANDBOX/$name" >"$SANDBOX/$name.log" 2>&1
+}
+
+# both at once; what counts is CPU time
+fuzz values parse_value.c & values=$!
+fuzz query query_string.c & query=$!
+failed=0
+wait $values || failed=1
+wait $query || failed=1
+for name in values query; do
+	printf 'fuzz %s: %s inputs in %s s\n' "$name" \
+		"$(sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log")" "$seconds"
+	[ "$failed" = 0 ] || tail -40 "$SANDBOX/$name.log"
+done
+for crash in "$SANDBOX"/crash_*; do
+	[ -e "$crash" ] || continue
+	printf '%s: ' "${crash##*/}"
+	od -An -v -tx1 "$crash" | tr -d '\n' | sed 's/ /\\x/g'
+	echo
+done
+[ "$failed" = 0 ]

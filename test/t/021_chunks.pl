@@ -67,7 +67,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE status = 'RUNNI
 # ... and called again it ends as one call would have
 $node->safe_psql('postgres', 'DROP TRIGGER slow ON jobs');
 is($node->safe_psql('postgres', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)"), ($cancelable - $done) . '|' . ($jobs - $cancelable + $done), 'the rest is canceled');
-$node->safe_psql('postgres', "SET pasqal_jobs.jobs_table = 'reference'; SELECT count(cancel_jobs($batch))");
+$node->safe_psql('postgres', "SET pasqal_jobs.jobs_table = 'reference'; SELECT count(*) FROM cancel_jobs_rows($batch)");
 is($node->safe_psql('postgres', "SELECT count(*) FROM jobs JOIN reference USING (id) WHERE jobs.status = reference.status AND (jobs.end_timestamp IS NULL) = (reference.end_timestamp IS NULL)"),
 	$jobs, 'the table is as one call leaves it');
 

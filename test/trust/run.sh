@@ -1,0 +1,88 @@
+#!/bin/bash
+# test/trust/run.sh: everything that is too long for "make test", and the
+# figures in one table.
+#
+#	test/trust/run.sh [PART...]
+#
+# Parts: oracle torture crash limits sanitizers fuzz sqlsmith lint mutations
+# assertions (default: all of them, about an hour and a half on two cores).
+# Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
+
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../sandbox.sh"
+
+parts=("$@")
+[ $# -gt 0 ] || parts=(lint oracle torture crash limits sanitizers fuzz sqlsmith mutations assertions)
+seed=${TRUST_SEED:-20230323}
+
+sandbox_create postgresql-common libipc-run-perl perl
+results=$SANDBOX/results
+mkdir "$results"
+PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
+
+# tap NAME FILE SETTING=VALUE...: one of test/t, made longer
+tap() {
+	local name=$1 file=$2
+	shift 2
+	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE "$@" TESTDIR="$SANDBOX/build" \
+		TESTDATADIR="$SANDBOX/build/tmp_$name" TESTLOGDIR="$SANDBOX/build/tmp_$name/log" PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
+		prove -v -I "$PGXS_TEST/perl" "test/t/$file" 2>&1
+}
+
+# What a part says for itself, in a line or two
+figures() {
+	case $1 in
+		oracle | torture) grep -hE '^# (seed|deadlocks)' "$2" | sed 's/^# //' ;;
+		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
+		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
+		*) tail -3 "$2" | grep -E '^(sanitizers|fuzz|sqlsmith|lint|mutations|assertions)' ;;
+	esac
+}
+
+oracle() {
+	# two seeds at a time
+	tap oracle1 010_oracle.pl TRUST_CASES=12500 TRUST_SEED="$seed" >"$results/oracle1" &
+	local first=$! status=0
+	tap oracle2 010_oracle.pl TRUST_CASES=12500 TRUST_SEED=$((seed + 1)) || status=$?
+	wait $first || status=$?
+	cat "$results/oracle1"
+	return $status
+}
+
+run_part() {
+	case $1 in
+		oracle) oracle ;;
+		torture) tap torture 011_torture.pl TRUST_SECONDS="${TRUST_SECONDS:-240}" TRUST_SEED="$seed" ;;
+		crash) tap crash 012_crash.pl TRUST_ROUNDS=60 TRUST_SEED="$seed" ;;
+		limits) tap limits 013_limits.pl TRUST_LONG=1 TRUST_SEED="$seed" ;;
+		sanitizers) "$here/sanitize.sh" 3000 30 ;;
+		fuzz) "$here/fuzz.sh" 310 ;;
+		sqlsmith) "$here/sqlsmith.sh" 20000 "$seed" ;;
+		lint) "$here/lint.sh" ;;
+		mutations) "$here/mutate.sh" ;;
+		assertions) "$here/assert.sh" ;;
+		*) say "no such part: $1"; return 2 ;;
+	esac
+}
+
+failed=0
+for part in "${parts[@]}"; do
+	say "$part"
+	start=$SECONDS
+	if (set -o pipefail; run_part "$part" 2>&1 | tee "$results/$part" >&2); then
+		result=passed
+	else
+		result=FAILED
+		failed=$((failed + 1))
+	fi
+	printf '%s|%s|%d s\n' "$part" "$result" $((SECONDS - start)) >>"$results/table"
+done
+
+echo
+while IFS='|' read -r part result seconds; do
+	printf '%-11s %-7s %7s  ' "$part" "$result" "$seconds"
+	figures "$part" "$results/$part" | sed '2,$s/^/                             /'
+	[ -n "$(figures "$part" "$results/$part")" ] || echo
+done <"$results/table"
+printf '%d parts passed, %d failed; seed %s, %s\n' $((${#parts[@]} - failed)) "$failed" "$seed" "$("$PG_CONFIG" --version)"
+[ "$failed" = 0 ]

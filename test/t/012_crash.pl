@@ -81,7 +81,8 @@ for my $round (1 .. $rounds)
 	my @calls = (start_call("SELECT 'answered', count(cancel_jobs(batch($first)))"), start_call("SELECT 'answered', count(body::text) FROM cancel_jobs_http(batch($second)::text)"));
 	push @calls, start_call("CALL cancel_jobs_in_chunks(batch($third), chunk_size => 70)") if $chunks;
 	$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'victim' AND query ~ 'cancel' OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'victim')});
-	usleep(rand($duration * 2.5) * 1e6);
+	# the first one surely in the midst
+	usleep(($round == 1 ? 0.1 * $duration : rand($duration * 2.5)) * 1e6);
 
 	my $how = ('kill -9 of a backend', 'kill -9 of the postmaster', 'immediate shutdown')[ $round % 3 ];
 	if ($how eq 'kill -9 of a backend')

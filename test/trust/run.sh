@@ -24,8 +24,11 @@ PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 tap() {
 	local name=$1 file=$2
 	shift 2
-	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE "$@" TESTDIR="$SANDBOX/build" \
-		TESTDATADIR="$SANDBOX/build/tmp_$name" TESTLOGDIR="$SANDBOX/build/tmp_$name/log" PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
+	local dir=$SANDBOX/build/tmp_$name
+
+	as_server mkdir "$dir"
+	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE "$@" \
+		TESTDIR="$dir" TESTDATADIR="$dir" TESTLOGDIR="$dir/log" PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
 		prove -v -I "$PGXS_TEST/perl" "test/t/$file" 2>&1
 }
 

@@ -7,6 +7,11 @@
  */
 #include "postgres.h"
 
+#ifndef WIN32
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include "output.h"
 
 /*
@@ -25,6 +30,26 @@ output_too_large(size_t limit)
 }
 
 /*
+ * A large response is written into memory that the backend never had before.
+ * For the kernel it is less work to map that a step at a time than page by
+ * page, as each is touched.
+ */
+#define STEP	((size_t) 512 * 1024)
+
+/* Has memory that will be written soon mapped now, where the system can */
+static void
+map_step(char *start)
+{
+#ifdef MADV_POPULATE_WRITE
+	size_t		page = sysconf(_SC_PAGESIZE);
+	char	   *end = (char *) TYPEALIGN_DOWN(page, start + STEP);
+
+	start = (char *) TYPEALIGN(page, start);
+	(void) madvise(start, end - start, MADV_POPULATE_WRITE);
+#endif
+}
+
+/*
  * output_grow
  *
  * Makes room for more bytes; raises 54000 (output_too_large) if with them
@@ -33,17 +58,34 @@ output_too_large(size_t limit)
 void
 output_grow(Output *out, size_t more)
 {
-	size_t		capacity = out->capacity;
+	size_t		needed;
 
 	if (more > out->limit || out->len > out->limit - more)
 		output_too_large(out->limit);
-	while (capacity - out->len < more)
-		capacity *= 2;
+	needed = out->len + more;
 
-	/* never beyond the limit, so that it cannot be passed without our notice */
-	capacity = Min(capacity, out->limit);
-	out->data = repalloc_huge(out->data, capacity);
-	out->capacity = capacity;
+	if (needed > out->capacity)
+	{
+		size_t		capacity = out->capacity;
+
+		while (capacity < needed)
+			capacity *= 2;
+
+		/* never beyond the limit, so that it cannot be passed without our notice */
+		capacity = Min(capacity, out->limit);
+		out->data = repalloc_huge(out->data, capacity);
+		out->capacity = capacity;
+	}
+
+	if (out->capacity - out->ready <= STEP)
+		out->ready = out->capacity;
+	else if (needed - out->ready > STEP)
+		out->ready = needed;	/* a long value */
+	else
+	{
+		map_step(out->data + out->ready);
+		out->ready += STEP;
+	}
 }
 
 /* Is any of eight bytes below a blank, a quote or a backslash? */

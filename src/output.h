@@ -19,7 +19,8 @@ typedef struct Output
 {
 	char	   *data;
 	size_t		len;
-	size_t		capacity;
+	size_t		ready;			/* so many bytes may be written at once */
+	size_t		capacity;		/* so many are allocated */
 	size_t		limit;			/* len may not pass this */
 } Output;
 
@@ -27,7 +28,7 @@ static inline void
 output_init(Output *out, MemoryContext context, size_t limit)
 {
 	out->len = 0;
-	out->capacity = 1024;
+	out->ready = out->capacity = 1024;
 	out->limit = limit;
 	out->data = MemoryContextAlloc(context, out->capacity);
 }
@@ -40,7 +41,7 @@ pg_noreturn extern void output_too_large(size_t limit);
 static inline char *
 output_reserve(Output *out, size_t more)
 {
-	if (more > out->capacity - out->len)
+	if (more > out->ready - out->len)
 		output_grow(out, more);
 	return out->data + out->len;
 }

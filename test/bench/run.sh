@@ -23,7 +23,8 @@ sandbox_create gnuplot-nox python3 python3-psycopg
 
 # everything fits in the cache, and neither a checkpoint nor autovacuum comes
 # in between
-sandbox_start "shared_buffers = 2GB" "checkpoint_timeout = 1d" "max_wal_size = 16GB" "autovacuum = off"
+sandbox_start "shared_buffers = 2GB" "checkpoint_timeout = 1d" "min_wal_size = 6GB" "max_wal_size = 16GB" \
+	"autovacuum = off"
 
 as_server psql -X -q -v ON_ERROR_STOP=1 -f test/bench/bench.sql >/dev/null
 as_server mkdir "$SANDBOX/results"

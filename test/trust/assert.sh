@@ -59,7 +59,8 @@ build() {
 			make -s install &&
 			make -s -C contrib/postgres_fdw install &&
 			make -s -C contrib/pg_stat_statements install &&
-			make -s -C contrib/dblink install
+			make -s -C contrib/dblink install &&
+			make -s -C contrib/auto_explain install
 	} >"$WORK/build.log" 2>&1 || { tail -30 "$WORK/build.log" >&2; return 1; }
 	cd - >/dev/null
 }

@@ -554,8 +554,8 @@ BEGIN
 			CALL oracle.compare(seed, done, r, batch, filters,
 				CASE WHEN oracle.chance(bad * 0.05) THEN oracle.bad_uuid() ELSE oracle.encoded(oracle.spelt(batch), false) END,
 				oracle.a_query(filters, bad > 0));
-			IF coalesce((SELECT counts.n FROM oracle.counts WHERE what = 'differences'), 0) >= 10 THEN
-				RAISE EXCEPTION 'ten differences, enough';
+			IF (SELECT counts.n FROM oracle.counts WHERE what = 'differences') >= coalesce(current_setting('oracle.enough', true), '10')::int THEN
+				RAISE EXCEPTION 'these are enough differences';
 			END IF;
 			COMMIT;
 		END LOOP;

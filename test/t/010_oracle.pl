@@ -25,7 +25,7 @@ $node->safe_psql('postgres', slurp_file("$trust/$_")) for qw(oracle.sql oracle_r
 my ($stdout, $stderr);
 my $status = $node->psql('postgres', "CALL oracle.run($seed, $cases)",
 	stdout => \$stdout, stderr => \$stderr, timeout => 60 + $cases);
-is($stderr, '', "seed $seed: extension and oracle agree");
+is($stderr, '', "seed $seed: extension and oracle agree") or note $stderr;
 is($status, 0, 'the comparison came to its end');
 
 my %count = split /[|\n]/, $node->safe_psql('postgres', 'SELECT what, n FROM oracle.counts');

@@ -338,7 +338,7 @@ $$;
 -- The rows of a table bit for bit, and where they lie
 CREATE FUNCTION oracle.image(base text, OUT bits text, OUT places text[]) LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('SELECT coalesce(string_agg(encode(record_send(t), ''hex''), E''\n'' ORDER BY record_send(t)), ''''), array_agg(concat(tableoid, ctid)) FROM %s AS t', base)
+	EXECUTE format('SELECT coalesce(string_agg(encode(record_send(t), ''hex''), E''\n'' ORDER BY record_send(t)), ''''), array_agg(concat(tableoid, ctid) ORDER BY tableoid, ctid) FROM %s AS t', base)
 		INTO bits, places;
 END
 $$;

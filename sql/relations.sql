@@ -173,3 +173,8 @@ DROP VIEW all_jobs;
 DROP FUNCTION update_all_jobs;
 DROP DOMAIN job_state;
 DROP TYPE state;
+-- a pg_temp in the search_path makes no temporary schema
+\c -
+SET search_path = pg_temp, public;
+SELECT count(*) >= 0 AS done FROM cancel_jobs_preview(batch(1));
+SELECT pg_my_temp_schema();

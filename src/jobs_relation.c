@@ -97,26 +97,31 @@ create_cache(void)
 static Oid
 find_in_search_path(const char *name, char **schema)
 {
-	List	   *path = fetch_search_path(true);
-	ListCell   *cell;
+	int			room = 16;
+	Oid		   *path = palloc(room * sizeof(Oid));
+	int			count;
 	Oid			relid = InvalidOid;
 
-	foreach(cell, path)
+	/* fetch_search_path() would make a temporary schema for a pg_temp in it */
+	while ((count = fetch_search_path_array(path, room)) > room)
 	{
-		Oid			nspid = lfirst_oid(cell);
+		room = count;
+		path = repalloc(path, room * sizeof(Oid));
+	}
 
-		if (isAnyTempNamespace(nspid))
+	for (int i = 0; i < count && !OidIsValid(relid); i++)
+	{
+		if (isAnyTempNamespace(path[i]))
 			continue;
-		relid = get_relname_relid(name, nspid);
+		relid = get_relname_relid(name, path[i]);
 		if (OidIsValid(relid))
 		{
-			*schema = get_namespace_name(nspid);
-			if (*schema)
-				break;
-			relid = InvalidOid; /* dropped this moment */
+			*schema = get_namespace_name(path[i]);
+			if (*schema == NULL)
+				relid = InvalidOid; /* dropped this moment */
 		}
 	}
-	list_free(path);
+	pfree(path);
 	return relid;
 }
 

@@ -30,6 +30,7 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"start_date": "yesterday"
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"end_date": {}}')$$);
 -- misspelt keys
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"statsu": "PENDING"}')$$);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"ID": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"id_starts_with": "0"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"something else entirely": 1}')$$);

@@ -433,10 +433,14 @@ hint_for_unknown_key(const char *name, int len)
 	/* beyond this length nothing is near, and the distance is costly */
 	if (len <= NAMEDATALEN)
 	{
+		char		lower[NAMEDATALEN];
+
+		for (int i = 0; i < len; i++)
+			lower[i] = pg_ascii_tolower((unsigned char) name[i]);
 		for (int filter = 0; filter < FILTER_COUNT; filter++)
 		{
 			const char *known = filter_table[filter].name;
-			int			distance = varstr_levenshtein(name, len, known, strlen(known),
+			int			distance = varstr_levenshtein(lower, len, known, strlen(known),
 													  1, 1, 1, true);
 
 			if (nearest == FILTER_COUNT || distance < least)

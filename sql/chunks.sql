@@ -60,6 +60,31 @@ $$;
 SELECT * FROM failure('SELECT chunky()');
 DROP FUNCTION chunky;
 \x off
+-- SET LOCAL ends with the first commit, before anything is canceled
+CREATE PROCEDURE locally(setting text, value text) LANGUAGE plpgsql AS $$
+DECLARE
+	c bigint;
+	f bigint;
+BEGIN
+	PERFORM set_config(setting, value, true);
+	CALL cancel_jobs_in_chunks(batch(1), '{}', 1, c, f);
+END
+$$;
+CREATE TABLE other_jobs (LIKE jobs);
+CREATE ROLE regress_chunks;
+GRANT SELECT, UPDATE ON jobs TO regress_chunks;
+UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(1);
+CALL locally('role', 'regress_chunks');
+CALL locally('pasqal_jobs.jobs_table', 'other_jobs');
+CALL locally('pasqal_jobs.notify_channel', 'pasqal');
+SELECT count(*) FROM jobs WHERE batch_id = batch(1) AND status = 'CANCELED';
+SET ROLE regress_chunks;
+CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
+RESET ROLE;
+DROP PROCEDURE locally;
+DROP TABLE other_jobs;
+REVOKE ALL ON jobs FROM regress_chunks;
+DROP ROLE regress_chunks;
 CALL cancel_jobs_in_chunks(batch(1), '{"statsu": "DONE"}');
 CALL cancel_jobs_in_chunks(NULL, '{}');
 CALL cancel_jobs_in_chunks(batch(1), '{}', 0);

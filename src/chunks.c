@@ -22,7 +22,6 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 
 #include "cancel.h"
 #include "pasqal_jobs.h"
@@ -49,6 +48,14 @@ typedef struct Work
 	uint64		canceled;
 	uint64		failed;
 } Work;
+
+/* Of the caller's state what decides which jobs are canceled, and who hears */
+typedef struct CallerState
+{
+	Oid			user;
+	char	   *jobs_table;
+	char	   *notify_channel;
+} CallerState;
 
 static WorkItem *
 add_item(Work *work)
@@ -177,6 +184,38 @@ report_progress(const Work *work, size_t done, instr_time start, instr_time *las
 					ceil(INSTR_TIME_GET_DOUBLE(total) / done * (work->count - done)))));
 }
 
+/* In memory of the current context */
+static CallerState
+caller_state(void)
+{
+	return (CallerState) {
+		GetUserId(), pstrdup(pasqal_jobs_table), pstrdup(pasqal_jobs_notify_channel)
+	};
+}
+
+/*
+ * What was set with SET LOCAL ends with the first COMMIT.  Refuses to go on
+ * then (55000): under another role more jobs might be canceled.
+ */
+static void
+check_caller_state(const CallerState *before)
+{
+	const char *changed = NULL;
+
+	if (GetUserId() != before->user)
+		changed = "role";
+	else if (strcmp(pasqal_jobs_table, before->jobs_table) != 0)
+		changed = "pasqal_jobs.jobs_table";
+	else if (strcmp(pasqal_jobs_notify_channel, before->notify_channel) != 0)
+		changed = "pasqal_jobs.notify_channel";
+	if (changed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cancel_jobs_in_chunks cannot run with a \"%s\" of SET LOCAL", changed),
+				 errdetail("It ends with the first commit. Nothing was canceled."),
+				 errhint("Use SET, and RESET afterwards.")));
+}
+
 PG_FUNCTION_INFO_V1(cancel_jobs_in_chunks);
 
 /*
@@ -184,17 +223,21 @@ PG_FUNCTION_INFO_V1(cancel_jobs_in_chunks);
  *						 INOUT canceled bigint, INOUT failed bigint)
  *
  * Both results are of this call alone, whatever was passed in.  Raises 25001
- * where the caller's transaction cannot be ended.
+ * where the caller's transaction cannot be ended, 55000 where its end would
+ * change on whose behalf and where jobs are canceled.
  */
 Datum
 cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 {
-	MemoryContext call = create_call_context(PortalContext);
+	/* of the portal, or of a PL's SPI: it outlives the COMMITs, but no error */
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext call = create_call_context(caller);
 	int			chunk_size = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	TupleDesc	result_desc;
 	Datum		batch;
 	Filters		filters;
 	JobsRelation relation;
+	CallerState before;
 	Work		work = {0};
 	instr_time	start;
 	instr_time	last;
@@ -243,7 +286,9 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	qsort(work.items, work.count, sizeof(WorkItem), compare_items);
 	if (work.named)
 		work.failed = Max(filters.of[FILTER_ID].count - (int64) work.count, 0);
+	before = caller_state();
 	SPI_commit();
+	check_caller_state(&before);
 
 	for (size_t done = 0; done < work.count;)
 	{
@@ -258,7 +303,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 
 	values[0] = Int64GetDatum((int64) work.canceled);
 	values[1] = Int64GetDatum((int64) work.failed);
-	MemoryContextSwitchTo(PortalContext);
+	MemoryContextSwitchTo(caller);
 	tuple = heap_form_tuple(result_desc, values, nulls);
 	MemoryContextDelete(call);
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));

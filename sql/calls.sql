@@ -88,6 +88,28 @@ $$;
 CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
 BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); SELECT told(cancel_jobs(batch(3), '{"max_runs": 100}')); ROLLBACK;
 DROP TRIGGER children ON jobs;
+-- a trigger's statements are planned by the session's settings, which stay what they are, also after an error
+CREATE FUNCTION settings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% %: enable_indexscan = %', tg_when, tg_level, current_setting('enable_indexscan');
+	IF tg_level = 'STATEMENT' AND tg_when::text = current_setting('test.fail_when', true) THEN
+		RAISE EXCEPTION 'settings() fails';
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER before_statement BEFORE UPDATE ON jobs EXECUTE FUNCTION settings();
+CREATE TRIGGER before_row BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION settings();
+CREATE TRIGGER after_statement AFTER UPDATE ON jobs EXECUTE FUNCTION settings();
+BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); ROLLBACK;
+SET test.fail_when = 'BEFORE';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": 100}')$$);
+SET test.fail_when = 'AFTER';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": 100}')$$);
+SELECT cancel_jobs(batch(1), '{"max_runs": 100}');
+SELECT name, setting, source FROM pg_settings WHERE name IN ('enable_indexscan', 'synchronize_seqscans') ORDER BY name;
+RESET test.fail_when;
+DROP TRIGGER before_statement ON jobs; DROP TRIGGER before_row ON jobs; DROP TRIGGER after_statement ON jobs; DROP FUNCTION settings();
 -- triggers have the last word: they keep a job, change its status, fail
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

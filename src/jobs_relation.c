@@ -14,6 +14,7 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
@@ -292,6 +293,10 @@ check_relation(Relation rel, JobsRelation *result)
 	result->may_keep = result->relkind != RELKIND_RELATION ||
 		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules || rel->rd_rel->relrowsecurity ||
 		(rel->trigdesc && rel->trigdesc->trig_update_before_row);
+
+	/* partitions of another access method would be rare */
+	result->has_bitmap_scans = rel->rd_rel->relam == HEAP_TABLE_AM_OID ||
+		result->relkind == RELKIND_PARTITIONED_TABLE;
 
 	for (int c = 0; c < COLUMN_COUNT; c++)
 	{

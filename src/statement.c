@@ -22,8 +22,10 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "optimizer/cost.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -417,6 +419,7 @@ typedef struct RowReceiver
 	DestReceiver pub;
 	RowCallback callback;
 	void	   *callback_arg;
+	int			planning_nest;	/* of the settings for planning; 0: none */
 } RowReceiver;
 
 static bool
@@ -430,9 +433,15 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
+/* Called once the plan is there and before any of it runs */
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
 {
+	RowReceiver *receiver = (RowReceiver *) self;
+
+	if (receiver->planning_nest)
+		AtEOXact_GUC(true, receiver->planning_nest);
+	receiver->planning_nest = 0;
 }
 
 static void
@@ -443,6 +452,44 @@ receiver_shutdown(DestReceiver *self)
 static void
 receiver_destroy(DestReceiver *self)
 {
+}
+
+static void
+turn_off(const char *setting)
+{
+	(void) set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Two UPDATEs that meet the same jobs in different orders deadlock.  So
+ * whatever can lock several jobs meets them in the order of the table, if it
+ * can: that is the order of a bitmap, and of an index of batch_id alone (which
+ * is faster), but not of one with id in it; nor of a sequential scan, which goes
+ * by where the last version of a job lies and not by where its HOT chain begins.
+ * Where only a sequential scan serves, it must not join another one midway.
+ *
+ * The settings for planning end with it (see receiver_startup), so that no
+ * trigger's statement is planned by them; jit is among them because a scan that
+ * is disabled and taken nonetheless seems dear enough for it.  Returns the nest
+ * level that ends the others.
+ */
+static int
+order_locks(const StatementKey *key, const JobsRelation *relation, RowReceiver *receiver)
+{
+	int			nest = NewGUCNestLevel();
+
+	turn_off("synchronize_seqscans");
+	if (enable_bitmapscan && relation->has_bitmap_scans)
+	{
+		receiver->planning_nest = NewGUCNestLevel();
+		turn_off("enable_seqscan");
+		turn_off("jit");
+		if (key->form[FILTER_ID] != FORM_ABSENT || key->form[FILTER_ID_STARTS_WITH] != FORM_ABSENT ||
+			relation->relkind == RELKIND_PARTITIONED_TABLE)
+			turn_off("enable_indexscan");
+	}
+	return nest;
 }
 
 /*
@@ -497,6 +544,7 @@ execute(StatementKind kind, const StatementArgs *args, bool read_only,
 		.callback_arg = callback_arg,
 	};
 	SPIExecuteOptions options;
+	int			nest = 0;
 
 	fill_key(&key, kind, args);
 	kept = fetch_plan(&key, args);
@@ -520,7 +568,11 @@ execute(StatementKind kind, const StatementArgs *args, bool read_only,
 	options.read_only = read_only;
 	options.dest = &receiver.pub;
 
+	if (kind == STATEMENT_CANCEL && key.form[FILTER_ID] != FORM_ONE)
+		nest = order_locks(&key, args->relation, &receiver);
 	run_plan(kept, plan, &options);
+	if (nest)
+		AtEOXact_GUC(true, nest);
 	MemoryContextSwitchTo(old);
 }
 

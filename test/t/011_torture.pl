@@ -255,13 +255,17 @@ cmp_ok(scalar(keys %canceled), '>', 10 * $seconds, '... many canceled jobs');
 cmp_ok(scalar(keys %finished), '>', 3 * $seconds, '... and many finished ones');
 
 #
-# Do two cancels of one batch deadlock with each other? Only cancels here,
-# each taken back, so that all of them lock the same jobs over and over.
+# Cancels of one batch do not deadlock with each other, however they find their
+# jobs. Only cancels here, each taken back, so that all of them lock the same
+# jobs over and over. (The servers of these tests have few shared buffers, so
+# that sequential scans would join each other; and some jobs have been updated,
+# so that the order of the last versions is not that of the first.)
 #
 $node->safe_psql('postgres', q{
 	TRUNCATE jobs;
 	INSERT INTO jobs (batch_id, project_id, runs) SELECT batch(0), md5('project')::uuid, 1 FROM generate_series(1, 2000);
-	VACUUM ANALYZE jobs});
+	VACUUM ANALYZE jobs;
+	UPDATE jobs SET status = 'RUNNING' WHERE id < '80000000-0000-0000-0000-000000000000'});
 my $all = q{'{}'};
 my $list = q{(SELECT jsonb_build_object('id', jsonb_agg(id)) FROM (SELECT id FROM jobs ORDER BY random() LIMIT 1000) AS x)};
 my $shorter = q{(SELECT jsonb_build_object('id', jsonb_agg(id)) FROM (SELECT id FROM jobs ORDER BY random() LIMIT 60) AS x)};
@@ -296,6 +300,7 @@ for my $pair ([ 'batch', 'batch', $all, $all ], [ 'list', 'list', $list, $list ]
 	}
 	note "deadlocks of two cancels, $a and $b: $dead in $calls calls";
 	cmp_ok($calls, '>', 0, "cancels of one batch, $a and $b, all end");
+	is($dead, 0, '... without a deadlock');
 }
 
 $node->stop;

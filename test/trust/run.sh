@@ -5,7 +5,7 @@
 #	test/trust/run.sh [PART...]
 #
 # Parts: oracle torture crash limits sanitizers fuzz sqlsmith lint mutations
-# assertions (default: all of them, about an hour and a half on two cores).
+# assertions (default: all of them, about 35 minutes on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)

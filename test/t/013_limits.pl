@@ -140,7 +140,7 @@ for my $name (sort keys %calls)
 		is(join("\n", grep { !/canceling statement|transaction in progress|no transaction|current transaction is aborted|^CONTEXT/ } split(/\n/, $stderr)), '', "$name, $by: nothing else goes wrong");
 		cmp_ok($interrupted, '>', 0, "$name, $by: some were interrupted");
 		cmp_ok($memory[1] || 1e9, '<', ($memory[0] || 0) + 1_000_000, "$name, $by: the session keeps no memory");
-		note "$name, $by: $interrupted of $attempts interrupted (", join(', ', map { "$_ $stages{$_}" } sort keys %stages), sprintf('), a call takes %.0f ms', $ms);
+		note "$name, $by: $interrupted interrupts in $attempts calls (", join(', ', map { "$_ $stages{$_}" } sort keys %stages), sprintf('), a call takes %.0f ms', $ms);
 	}
 	unchanged("$name, interrupted");
 }

@@ -91,7 +91,8 @@ DROP TRIGGER children ON jobs;
 -- a trigger's statements are planned by the session's settings, which stay what they are, also after an error
 CREATE FUNCTION settings() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	RAISE NOTICE '% %: enable_indexscan = %', tg_when, tg_level, current_setting('enable_indexscan');
+	RAISE NOTICE '% %: enable_indexscan = %, enable_seqscan = %, jit kept = %, synchronize_seqscans = %', tg_when, tg_level, current_setting('enable_indexscan'),
+		current_setting('enable_seqscan'), (SELECT setting = reset_val FROM pg_settings WHERE name = 'jit'), current_setting('synchronize_seqscans');
 	IF tg_level = 'STATEMENT' AND tg_when::text = current_setting('test.fail_when', true) THEN
 		RAISE EXCEPTION 'settings() fails';
 	END IF;
@@ -101,14 +102,17 @@ $$;
 CREATE TRIGGER before_statement BEFORE UPDATE ON jobs EXECUTE FUNCTION settings();
 CREATE TRIGGER before_row BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION settings();
 CREATE TRIGGER after_statement AFTER UPDATE ON jobs EXECUTE FUNCTION settings();
-BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); ROLLBACK;
+BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100, "id__starts_with": "0"}')); ROLLBACK;
 SET test.fail_when = 'BEFORE';
-SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": 100}')$$);
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": 100, "id__starts_with": "0"}')$$);
 SET test.fail_when = 'AFTER';
-SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": 100}')$$);
-SELECT cancel_jobs(batch(1), '{"max_runs": 100}');
-SELECT name, setting, source FROM pg_settings WHERE name IN ('enable_indexscan', 'synchronize_seqscans') ORDER BY name;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": 100, "id__starts_with": "0"}')$$);
+SELECT cancel_jobs(batch(1), '{"max_runs": 100, "id__starts_with": "0"}');
+SELECT name, setting, source FROM pg_settings WHERE name IN ('enable_indexscan', 'enable_seqscan', 'synchronize_seqscans') ORDER BY name;
+SELECT setting = reset_val AS jit_kept FROM pg_settings WHERE name = 'jit';
+-- for one job by id there is nothing to set
 RESET test.fail_when;
+BEGIN; SELECT told(cancel_jobs(batch(1), jsonb_build_object('id', job(11)))); ROLLBACK;
 DROP TRIGGER before_statement ON jobs; DROP TRIGGER before_row ON jobs; DROP TRIGGER after_statement ON jobs; DROP FUNCTION settings();
 -- triggers have the last word: they keep a job, change its status, fail
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$

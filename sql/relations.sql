@@ -178,3 +178,9 @@ DROP TYPE state;
 SET search_path = pg_temp, public;
 SELECT count(*) >= 0 AS done FROM cancel_jobs_preview(batch(1));
 SELECT pg_my_temp_schema();
+-- the search_path may be long
+DO $$ BEGIN FOR n IN 1 .. 40 LOOP EXECUTE format('CREATE SCHEMA on_path_%s', n); END LOOP; END $$;
+SELECT set_config('search_path', string_agg('on_path_' || n, ', ') || ', public', false) <> '' AS long FROM generate_series(1, 40) AS n;
+SELECT count(*) >= 0 AS done FROM cancel_jobs_preview(batch(1));
+RESET search_path;
+DO $$ BEGIN FOR n IN 1 .. 40 LOOP EXECUTE format('DROP SCHEMA on_path_%s', n); END LOOP; END $$;

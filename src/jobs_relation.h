@@ -28,7 +28,7 @@ typedef struct JobsRelation
 	char		relkind;
 	bool		may_keep;		/* a trigger, policy or rule of it may keep a
 								 * row from an UPDATE; or we cannot tell */
-	bool		has_bitmap_scans;	/* or we cannot tell: false */
+	bool		has_bitmap_scans;	/* false if we cannot tell */
 	LabelColumn status;
 	LabelColumn origin;
 } JobsRelation;

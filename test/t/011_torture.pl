@@ -257,9 +257,8 @@ cmp_ok(scalar(keys %finished), '>', 3 * $seconds, '... and many finished ones');
 #
 # Cancels of one batch do not deadlock with each other, however they find their
 # jobs. Only cancels here, each taken back, so that all of them lock the same
-# jobs over and over. (The servers of these tests have few shared buffers, so
-# that sequential scans would join each other; and some jobs have been updated,
-# so that the order of the last versions is not that of the first.)
+# jobs over and over. (Some of them have been updated, so that the order of their
+# last versions is not that of the first.)
 #
 $node->safe_psql('postgres', q{
 	TRUNCATE jobs;

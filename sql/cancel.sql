@@ -92,3 +92,17 @@ SELECT (SELECT bool_and(j->>'sequence' = sequence AND j->'variables' = variables
 		FROM jsonb_array_elements(ours->'data'->'jobs') AS j JOIN jobs ON id::text = j->>'id') AS same
 FROM answer;
 ROLLBACK;
+
+-- a long list of ids: as a short one, also if none of them is in the batch
+CREATE FUNCTION long_list(VARIADIC more uuid[]) RETURNS jsonb LANGUAGE sql AS $$
+SELECT jsonb_build_object('id', jsonb_agg(id)) FROM (SELECT md5(n::text)::uuid AS id FROM generate_series(1, 60000) AS n UNION ALL SELECT unnest(more)) AS x
+$$;
+BEGIN;
+SELECT told(jsonb_set(a, '{data,errors}', (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(a->'data'->'errors') WHERE value <> '"Job was not found in this batch"'))),
+	(SELECT count(*) FROM jsonb_object_keys(a->'data'->'errors')) AS errors
+FROM cancel_jobs(batch(1), long_list(job(1), job(4), job(5)) || '{"max_runs": 300}') AS a;
+SELECT jsonb_array_length(a->'data'->'jobs'), (SELECT count(*) FROM jsonb_object_keys(a->'data'->'errors')) AS errors FROM cancel_jobs(batch(1), long_list(batch(1))) AS a;
+SELECT status, error, count(*) FROM cancel_jobs_preview(batch(1), long_list(job(1), job(2), job(5))) GROUP BY 1, 2 ORDER BY 3, 1;
+SELECT error, count(*) FROM cancel_jobs_preview(batch(1), long_list(batch(1))) GROUP BY 1;
+ROLLBACK;
+DROP FUNCTION long_list;

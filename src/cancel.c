@@ -44,6 +44,9 @@
  */
 #define MAX_REPEATS		3
 
+/* A list of ids that is longer than this is compared with the batch first */
+#define LONG_LIST		50000
+
 /* One call */
 typedef struct Cancel
 {
@@ -127,17 +130,69 @@ enter_match(TupleTableSlot *row, void *arg)
 				 why_status(call, status, status_null));
 }
 
-/* The jobs of the filter id, all open */
-static void
-enter_listed(Cancel *call, const Request *request)
+static int
+compare_ids(const void *a, const void *b)
 {
-	const FilterValues *ids = &request->filters.of[FILTER_ID];
+	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
+}
+
+/* Which ids of a list are in the batch */
+typedef struct Presence
+{
+	const FilterValues *ids;	/* sorted */
+	bool	   *present;
+} Presence;
+
+/* A row of STATEMENT_MATCH */
+static void
+note_presence(TupleTableSlot *row, void *arg)
+{
+	const Presence *p = arg;
+	Datum	   *found;
+
+	if (row->tts_isnull[RESULT_ID])
+		return;
+	found = bsearch(&row->tts_values[RESULT_ID], p->ids->values, p->ids->count,
+					sizeof(Datum), compare_ids);
+	if (found)
+		p->present[found - p->ids->values] = true;
+}
+
+/*
+ * Enters the jobs of the filter id as open.  The planner takes microseconds
+ * for each element of a list.  So of a long one only the ids that are in the
+ * batch stay in the request (and its array), maybe none; the others have their
+ * answer.
+ */
+static void
+enter_listed(Cancel *call, Request *request)
+{
+	FilterValues *ids = &request->filters.of[FILTER_ID];
+	Presence	p = {ids, NULL};
+	int			kept = 0;
+
+	if (ids->count > LONG_LIST)
+	{
+		Request		batch = *request;
+
+		memset(batch.filters.of, 0, sizeof(batch.filters.of));
+		p.present = MemoryContextAllocZero(call->context, ids->count);
+		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);
+	}
 
 	for (int i = 0; i < ids->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (p.present && !p.present[i])
+		{
+			if (call->named)
+				ledger_enter(call->ledger, DatumGetUUIDP(ids->values[i]), WHY_NOT_FOUND);
+			continue;
+		}
 		ledger_enter(call->ledger, DatumGetUUIDP(ids->values[i]), NULL);
+		ids->values[kept++] = ids->values[i];
 	}
+	ids->count = kept;
 }
 
 /* A row of STATEMENT_CANCEL: the fields of a response */
@@ -226,6 +281,7 @@ look_at_open(Cancel *call, const Request *request)
 uint64
 cancel(const Request *request, CancelScope scope, const CancelObserver *observer)
 {
+	Request		narrowed = *request;
 	bool		listed = request_lists_jobs(request);
 	bool		single = listed && request->filters.of[FILTER_ID].count == 1;
 	bool		locked;
@@ -237,7 +293,7 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 	locked = single || batch_lock(request->relation, request->batch, false);
 	call.look_at_all = !locked;
 	if (listed)
-		enter_listed(&call, request);
+		enter_listed(&call, &narrowed);
 	else
 		statement_execute(STATEMENT_MATCH, request, enter_match, &call);
 	if (!locked)
@@ -247,7 +303,10 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 
 	if (observer->expect)
 		observer->expect(ledger_count_open(call.ledger), observer->arg);
-	statement_execute(STATEMENT_CANCEL, request, strike_off, &call);
+
+	/* without its ids a request would be for the whole batch */
+	if (!listed || request_lists_jobs(&narrowed))
+		statement_execute(STATEMENT_CANCEL, &narrowed, strike_off, &call);
 
 	look_at_open(&call, request);
 
@@ -304,11 +363,15 @@ void
 preview(const Request *request, PreviewCallback callback, void *arg)
 {
 	Preview		p = {.callback = callback, .arg = arg};
+	Request		narrowed = *request;
 	bool		named = request_lists_jobs(request);
 
 	init_cancel(&p.call, request, named);
 	if (named)
-		enter_listed(&p.call, request);
-	statement_execute(named ? STATEMENT_LOOK : STATEMENT_MATCH, request, foresee, &p);
+		enter_listed(&p.call, &narrowed);
+	if (!named)
+		statement_execute(STATEMENT_MATCH, request, foresee, &p);
+	else if (request_lists_jobs(&narrowed))
+		statement_execute(STATEMENT_LOOK, &narrowed, foresee, &p);
 	ledger_report(p.call.ledger, WHY_NOT_FOUND, foresee_missing, &p);
 }

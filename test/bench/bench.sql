@@ -7,9 +7,10 @@ CREATE EXTENSION pasqal_jobs;
 
 CREATE SCHEMA small;	-- the batches that are measured, other jobs around them
 CREATE SCHEMA large;	-- the same batches, 10 times as many jobs in all
+CREATE SCHEMA dense;	-- one batch is 80 % of all jobs
 CREATE SCHEMA toasted;	-- jobs with long sequences
 CREATE SCHEMA single;	-- for clients that cancel one job at a time
-SELECT create_jobs_table(s || '.jobs') FROM unnest('{small,large,toasted,single}'::text[]) AS s;
+SELECT create_jobs_table(s || '.jobs') FROM unnest('{small,large,dense,toasted,single}'::text[]) AS s;
 
 -- Batches that are all alike: of 10 jobs 8 are PENDING, one is RUNNING and
 -- one is DONE. The ids follow from the name, in no order.

@@ -345,6 +345,7 @@ sandbox_create() {
 		return 1
 	fi
 	mkdir "$SANDBOX/build" "$SANDBOX/socket"
+	mkdir -m 1777 "$SANDBOX/tmp"
 
 	# the installed PostgreSQL, at the same place below another root
 	bindir=$("$PG_CONFIG" --bindir)
@@ -374,7 +375,7 @@ sandbox_create() {
 
 	export PATH=$SANDBOX_BIN:$PATH
 	export PGHOST=$SANDBOX/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-	export HOME=$SANDBOX
+	export HOME=$SANDBOX TMPDIR=$SANDBOX/tmp
 	cd "$SANDBOX/build"
 }
 

@@ -84,7 +84,7 @@ service() {
 }
 
 setup() {
-	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 prove -v -e '' test/setup/setup.py
+	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 prove -v -e "" test/setup/setup.py
 }
 
 [ $# -gt 0 ] || set -- installcheck tap differential service setup

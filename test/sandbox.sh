@@ -36,6 +36,19 @@ say() {
 }
 
 # ---------------------------------------------------------------------------
+# The environment: the same for every user, server and test
+# ---------------------------------------------------------------------------
+
+for name in $(compgen -e); do
+	case $name in
+		PG_CONFIG) ;;
+		LC_* | LANGUAGE | PG* | PSQL* | MAKEFLAGS | MAKELEVEL | MFLAGS) unset "$name" ;;
+	esac
+done
+export LANG=C.UTF-8 TZ=UTC PSQLRC=/dev/null PSQL_PAGER=
+umask 022
+
+# ---------------------------------------------------------------------------
 # The guard
 # ---------------------------------------------------------------------------
 
@@ -85,6 +98,9 @@ sandbox_end() {
 		sleep 0.05
 	done
 	wait
+	# what test/matrix.sh mounts, and where it puts what is too large for /tmp
+	[ ! -e "$SANDBOX/mounts" ] || xargs -r -d '\n' -a "$SANDBOX/mounts" umount
+	[ ! -e "$SANDBOX/trash" ] || xargs -r -d '\n' -a "$SANDBOX/trash" rm -rf --one-file-system
 	if [ -n "${KEEP_SANDBOX:-}" ]; then
 		say "kept $SANDBOX" 2>&3
 	else
@@ -111,19 +127,6 @@ if [ "${SANDBOX_GUARD:-}" != $PPID ]; then
 	guard "$@"
 fi
 SANDBOX=$PASQAL_JOBS_SANDBOX
-
-# ---------------------------------------------------------------------------
-# The environment: the same for every user, server and test
-# ---------------------------------------------------------------------------
-
-for name in $(compgen -e); do
-	case $name in
-		PG_CONFIG) ;;
-		LC_* | LANGUAGE | PG* | PSQL* | MAKEFLAGS | MAKELEVEL | MFLAGS) unset "$name" ;;
-	esac
-done
-export LANG=C.UTF-8 TZ=UTC PSQLRC=/dev/null PSQL_PAGER=
-umask 022
 
 # ---------------------------------------------------------------------------
 # Packages

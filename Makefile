@@ -72,6 +72,7 @@ check-differential:
 	@test/http/run.sh
 check-matrix:
 	@test/matrix.sh
+	@test/setup/machines.sh
 check-setup:
 	@test/setup/machines.sh
 check-trust:
@@ -97,7 +98,7 @@ They install missing packages, for which they need root or sudo; these stay,
 about 1 GB on a system with nothing but make:
   make demo           cancels jobs in sample data, and shows it: 10 seconds
   make demo-api       the same over HTTP, with curl: 10 seconds
-  make test           all tests: 1 GB of disk, 5 minutes
+  make test           all tests: 1 GB of disk, 6 minutes
   make bench          figures: 4 GB of memory, 20 GB of disk, 10 minutes;
                       leaves test/bench/results.*
   make check-differential  5,000 requests to us and to FastAPI: 1 minute
@@ -107,9 +108,9 @@ about 1 GB on a system with nothing but make:
 In chroots, for which they need root or sudo, on Debian. The chroots stay in
 /var/tmp/pasqal_jobs-chroots; test/matrix.sh --clean removes them:
   make deb            a Debian package in dist/, tried: 2 GB of disk, 5 minutes
-  make check-setup    first runs on new machines: 2 GB of disk, 20 minutes
+  make check-setup    first runs on new machines: 2 GB of disk, 40 minutes
   make check-matrix   make test on three suites of Debian, and check-setup:
-                      6 GB of disk, 40 minutes
+                      6 GB of disk, 70 minutes
 
   make dist           the archive for PGXN, of what is committed
   make help           this text

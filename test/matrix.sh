@@ -116,21 +116,24 @@ in_chroot() {
 			shift
 			mount -t proc proc "$root/proc"
 			mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-			mkdir -p "$root/dev/shm"
+			mkdir -p "$root/dev/pts" "$root/dev/shm"
+			mount -t devpts -o ptmxmode=666 devpts "$root/dev/pts"
 			mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 			exec chroot "$root" "$@"' sh "$root" "${CHROOT_ENV[@]}" "$@"
 		return
 	fi
-	echo "$root/proc" >>"$SANDBOX/mounts"
+	printf '%s\n' "$root/proc" "$root/dev/pts" >>"$SANDBOX/mounts"
+	mkdir -p "$root/dev/pts" "$root/dev/shm"
+	chmod 1777 "$root/dev/shm"
 	mount -t proc proc "$root/proc"
-	mkdir -p -m 1777 "$root/dev/shm"
+	mount -t devpts -o ptmxmode=666 devpts "$root/dev/pts"
 	chroot "$root" "${CHROOT_ENV[@]}" "$@" || status=$?
 	# shellcheck disable=SC2046 # words
 	while [ -n "$(chroot_processes "$root")" ]; do
 		kill -KILL $(chroot_processes "$root") 2>/dev/null || true
 		sleep 0.1
 	done
-	umount "$root/proc"
+	umount "$root/proc" "$root/dev/pts"
 	return $status
 }
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # test/sandbox.sh: a private, throw-away PostgreSQL with the extension in it.
 #
 # Sourced by the scripts that need one. It installs the packages that are
@@ -90,9 +91,12 @@ sandbox_end() {
 	# QUIT is a server's immediate shutdown; it needs up to five seconds
 	while pids=$(sandbox_processes) && [ -n "$pids" ]; do
 		if [ $((SECONDS - begun)) -lt 8 ]; then
+			# shellcheck disable=SC2046,SC2086 # words
 			kill -QUIT $(comm -12 <(sandbox_postmasters) <(echo "$pids"))
+			# shellcheck disable=SC2086
 			kill -TERM $pids
 		else
+			# shellcheck disable=SC2086
 			kill -KILL $pids
 		fi
 		sleep 0.05

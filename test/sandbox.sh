@@ -158,14 +158,19 @@ INSTALL='
 	sandbox=$1 log=$2
 	shift 2
 	echo $$ >"$sandbox/installing"
-	export DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8
+	export DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 TMPDIR="$sandbox/apt"
+	trap "exit 130" INT
+	trap "exit 143" TERM HUP
+	trap "rm -rf \"$TMPDIR\"" EXIT
+	mkdir -m 1777 "$TMPDIR"
+	session=
 	conf=/etc/postgresql-common/createcluster.d/pasqal_jobs_sandbox.conf
 
 	apt() {
 		local n status
 		for n in $(seq 300); do
 			status=0
-			apt-get -q -o DPkg::Lock::Timeout=600 "$@" >"$log.part" 2>&1 || status=$?
+			$session apt-get -q -o DPkg::Lock::Timeout=600 "$@" >"$log.part" 2>&1 || status=$?
 			cat "$log.part" >>"$log"
 			[ $status != 0 ] && grep -q "Could not get lock" "$log.part" || return $status
 			sleep 2
@@ -184,13 +189,14 @@ INSTALL='
 	sed -n "s/^Need to get \(.*\) of archives.*/== apt-get fetches \1;/p
 		s/^After this operation, \(.*\) of additional.*/== the packages need \1 of disk and stay installed/p" "$log.part" >&2
 	apt install -y --download-only --no-install-recommends "$@"
-	trap "" INT TERM HUP
+	status=0 interrupted=
+	trap "interrupted=130" INT TERM HUP
+	session="setsid --wait" # Ctrl-C at a terminal would stop apt-get between two steps
 	mkdir -p "${conf%/*}"
 	echo "create_main_cluster = false" >"$conf"
-	status=0
 	apt install -y --no-install-recommends "$@" || status=$?
 	rm -f "$conf"
-	exit $status'
+	exit ${interrupted:-$status}'
 
 # Those of the packages that are not there yet
 missing_packages() {
@@ -202,12 +208,18 @@ missing_packages() {
 }
 
 run_installer() {
-	as_root sh -c "$INSTALL" sh "$SANDBOX" "$SANDBOX/apt.log" "$@" || {
-		say "apt-get failed:"
-		tail -n 40 "$SANDBOX/apt.log" >&2
-		return 1
-	}
-	rm -f "$SANDBOX/installing"
+	local status=0
+
+	as_root sh -c "$INSTALL" sh "$SANDBOX" "$SANDBOX/apt.log" "$@" || status=$?
+	case $status in
+		0) rm -f "$SANDBOX/installing" ;;
+		130 | 143) exit $status ;; # sudo may have a terminal of its own, so that only it sees Ctrl-C
+		*)
+			say "apt-get failed:"
+			tail -n 40 "$SANDBOX/apt.log" >&2
+			return 1
+			;;
+	esac
 }
 
 can_install() {

@@ -37,24 +37,19 @@ install() {
 	apt-get -q update && apt-get -q install -y --no-install-recommends "$@"
 }
 
-no_setting() {
-	[ -z "$(ls /etc/postgresql-common/createcluster.d 2>/dev/null)" ]
-}
-
 no_cluster() {
 	[ "$(pg_lsclusters -h | wc -l)" = 0 ]
 }
 
-nothing_in_tmp() {
-	[ -z "$(find /tmp -mindepth 1 -maxdepth 1 ! -name 'output*')" ]
-}
-
-no_process() {
-	[ -z "$(find /proc/[0-9]*/exe -maxdepth 0 -printf '%l\n' 2>/dev/null | grep -E 'postgres|apt|dpkg|/make$')" ]
-}
-
 nothing_left() {
-	check "... and leaves no file, process or setting" eval 'nothing_in_tmp && no_process && no_setting'
+	local left
+
+	left=$(
+		find /tmp -mindepth 1 -maxdepth 1 ! -name 'output*'
+		find /etc/postgresql-common/createcluster.d -mindepth 1 2>/dev/null
+		find /proc/[0-9]*/exe -maxdepth 0 -printf '%p %l\n' 2>/dev/null | grep -E '/(postgres|apt|dpkg|make|perl)[^/]*$'
+	)
+	check "... and leaves no file, setting or process${left:+: ${left//$'\n'/, }}" [ -z "$left" ]
 }
 
 shows_the_demo() {
@@ -183,9 +178,27 @@ case_two_at_once() {
 	nothing_left
 }
 
+# Ctrl-C at a terminal while sudo installs
+case_interrupted_sudo() {
+	local moment
+
+	install make sudo >/tmp/output 2>&1
+	useradd --create-home user
+	echo 'user ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/user
+	for moment in 2 5 9 13 17; do
+		status=0
+		(sleep $moment; printf '\003'; sleep 1) |
+			script -qec "setpriv --reuid=user --regid=user --init-groups env HOME=/home/user test/demo.sh" /dev/null >/tmp/output 2>&1 || status=$?
+		check "Ctrl-C after $moment s: status $status" [ $status = 130 ]
+		nothing_left
+		check "and no package is half installed" eval '[ -z "$(dpkg --audit)" ]'
+	done
+	check "no cluster was made" no_cluster
+}
+
 # The installation interrupted, again and again
 case_interrupted() {
-	local guard moment n=0 signal expected
+	local guard midst=0 moment n=0 signal expected
 
 	for moment in 0.5 1.5 3 5 7 9 12 15 18 22; do
 		n=$((n + 1))
@@ -210,7 +223,9 @@ case_interrupted() {
 		fi
 		nothing_left
 		check "and no package is half installed" eval '[ -z "$(dpkg --audit)" ]'
+		! said "^== apt-get comes to its end first" || midst=$((midst + 1))
 	done
+	check "$midst of these came while apt-get was at work" [ $midst -gt 2 ]
 	run test/demo.sh
 	shows_the_demo "the next run"
 	check "no cluster was made" no_cluster

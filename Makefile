@@ -90,7 +90,7 @@ define HELP
 For a server of your own (PG_CONFIG=/path/to/pg_config chooses which):
   make                builds; needs a compiler and postgresql-server-dev-NN
   make install        installs for that server; needs root, as a rule
-  make installcheck   tests what is installed, as a superuser of a running server
+  make installcheck   tests what is installed, on a running server, as superuser
   make clean          removes what make made
 
 With a server of their own, in a temporary directory that is gone afterwards.

@@ -275,7 +275,7 @@ newest_pg_config() {
 # packages that the arguments name, in one go, so that one line of apt-get
 # is all that an administrator needs
 find_postgresql() {
-	local bindir packages=("$@") package
+	local bindir debian=yes packages=("$@") package
 
 	if [ -n "${PG_CONFIG:-}" ] && ! "$PG_CONFIG" --version 2>/dev/null | grep -q '^PostgreSQL [0-9]'; then
 		say "PG_CONFIG=$PG_CONFIG is not the pg_config of a PostgreSQL"
@@ -289,6 +289,10 @@ find_postgresql() {
 		fi
 		update_lists
 		PG_MAJOR=$(default_major)
+		if [ "${PG_MAJOR:-$OLDEST_MAJOR}" -lt $OLDEST_MAJOR ]; then
+			say "Debian's PostgreSQL $PG_MAJOR is too old here: PG_CONFIG=/path/to/pg_config names one from $OLDEST_MAJOR on"
+			return 1
+		fi
 		packages+=("postgresql${PG_MAJOR:+-$PG_MAJOR}" "postgresql-server-dev-${PG_MAJOR:-all}")
 	else
 		PG_MAJOR=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
@@ -297,7 +301,8 @@ find_postgresql() {
 			return 1
 		fi
 		bindir=$("$PG_CONFIG" --bindir)
-		if [ "$bindir" = "/usr/lib/postgresql/$PG_MAJOR/bin" ]; then
+		[ "$bindir" = "/usr/lib/postgresql/$PG_MAJOR/bin" ] || debian=
+		if [ -n "$debian" ]; then
 			[ -x "$bindir/postgres" ] || packages+=("postgresql-$PG_MAJOR")
 			has_headers "$PG_CONFIG" || packages+=("postgresql-server-dev-$PG_MAJOR")
 		elif [ ! -x "$bindir/postgres" ]; then
@@ -311,7 +316,7 @@ find_postgresql() {
 	for package in ${SANDBOX_PG_PACKAGES:-}; do
 		if [ -n "$PG_CONFIG" ] && [ -e "$("$PG_CONFIG" --sharedir)/extension/$package.control" ]; then
 			continue
-		elif update_lists && can_install && has_candidate "postgresql-$PG_MAJOR-$package"; then
+		elif [ -n "$debian" ] && update_lists && can_install && has_candidate "postgresql-$PG_MAJOR-$package"; then
 			packages+=("postgresql-$PG_MAJOR-$package")
 		else
 			say "$package is not there for this PostgreSQL; its tests are skipped"

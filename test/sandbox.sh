@@ -56,13 +56,18 @@ umask 022
 # The processes of the sandbox: programs of its PostgreSQL, and what has the
 # guard's mark in its environment (a server writes its title over its own).
 sandbox_processes() {
+	local pid
+
 	if [ -e /proc/self/exe ]; then
 		{
 			find /proc/[0-9]*/exe -maxdepth 0 -lname "$SANDBOX/*" -printf '%h\n'
 			grep -lsazxF "PASQAL_JOBS_SANDBOX=$SANDBOX" /proc/[0-9]*/environ
 		} 2>/dev/null | cut -d/ -f3 | sort -u
 	else
-		sandbox_postmasters
+		# the servers leave their numbers; the rest is in one group of processes
+		for pid in $(sandbox_postmasters) ${WORKER:+"-$WORKER"}; do
+			! kill -0 -- "$pid" || echo "$pid"
+		done
 	fi
 }
 
@@ -92,12 +97,12 @@ sandbox_end() {
 	while pids=$(sandbox_processes) && [ -n "$pids" ]; do
 		if [ $((SECONDS - begun)) -lt 8 ]; then
 			# shellcheck disable=SC2046,SC2086 # words
-			kill -QUIT $(comm -12 <(sandbox_postmasters) <(echo "$pids"))
+			kill -QUIT $(comm -12 <(sandbox_postmasters) <(sort <<<"$pids"))
 			# shellcheck disable=SC2086
-			kill -TERM $pids
+			kill -TERM -- $pids
 		else
 			# shellcheck disable=SC2086
-			kill -KILL $pids
+			kill -KILL -- $pids
 		fi
 		sleep 0.05
 	done
@@ -116,14 +121,17 @@ sandbox_end() {
 guard() {
 	local status=0
 
+	WORKER=
 	SANDBOX=$(mktemp -u "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
 	mkdir -m 755 "$SANDBOX"
 	trap 'sandbox_end 130' INT
 	trap 'sandbox_end 143' TERM
 	trap 'sandbox_end 129' HUP
+	[ -e /proc/self/exe ] || set -m
 	# without job control, bash would have it ignore INT and QUIT
 	env --default-signal=INT,QUIT SANDBOX_GUARD=$$ PASQAL_JOBS_SANDBOX="$SANDBOX" "$BASH" "$0" "$@" <&0 &
-	wait $! || status=$?
+	WORKER=$!
+	wait "$WORKER" || status=$?
 	sandbox_end "$status"
 }
 

@@ -48,6 +48,7 @@ class Result(NamedTuple):
     status: int  # as a shell shows it
     output: str
     seconds: float  # from the signal on, if there was one
+    processor: float  # seconds of it that the command used
 
 
 def user_environment(tmp: Path, changes: Dict[str, Optional[str]]) -> Dict[str, str]:
@@ -98,10 +99,11 @@ class Terminal:
             os.close(self.master)
         if kind != "HUP":
             self.read(PATIENCE)
-        status = None
+        status, processor = None, 0.0
         while status is None and time.monotonic() - begun < PATIENCE:
-            pid, value = os.waitpid(self.pid, os.WNOHANG)
+            pid, value, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
+                processor = usage.ru_utime + usage.ru_stime
                 status = os.WEXITSTATUS(value) if os.WIFEXITED(value) else 128 + os.WTERMSIG(value)
             else:
                 time.sleep(0.02)
@@ -110,7 +112,7 @@ class Terminal:
             os.waitpid(self.pid, 0)
         if kind != "HUP":
             os.close(self.master)
-        return Result(status if status is not None else -1, self.output, time.monotonic() - begun)
+        return Result(status if status is not None else -1, self.output, time.monotonic() - begun, processor)
 
     def left(self) -> List[str]:
         """What the command left: files, processes, settings."""
@@ -278,8 +280,8 @@ def test_demo() -> None:
     ok(len(re.findall("^ERROR:", result.output, re.M) + re.findall(" ERROR:", result.output)) == 1, "with one error, the one it is to show",
        re.findall(".*ERROR:.*", result.output))
     demo_seconds = result.seconds
-    note(f"make demo took {demo_seconds:.1f} s")
-    ok(result.seconds < 30, "in seconds", result.seconds)
+    note(f"make demo took {demo_seconds:.1f} s, {result.processor:.1f} s of a processor")
+    ok(0 < result.processor < 15, "and no more than 15 seconds of a processor", result.processor)
     ok(not left, "and leaves nothing", *left)
 
 
@@ -300,7 +302,7 @@ def interrupt(kind: str, command: List[str], until: Optional[str], seconds: floa
     good = result.status == expected
     if command[0] == "make":  # make has its own words for what its child's status was
         good = result.status in (expected, 2)
-    ok(running and good and result.seconds < 20 and not left, f"{kind} to {' '.join(command)} {what}: {result.status}, nothing left",
+    ok(running and good and result.seconds < 60 and not left, f"{kind} to {' '.join(command)} {what}: {result.status}, nothing left",
        f"running {running}, expected {expected}, {result.seconds:.1f} s", *left, result.output[-3000:])
 
 
@@ -314,12 +316,13 @@ def test_signals() -> None:
     # what a user types
     interrupt("INT", ["make", "demo"], "^CREATE EXTENSION", 0, "as the demo begins")
 
-    moments = [("INT", "test/t/012_crash.pl", "^ok 2 ", 0.0), ("TERM", "service", "^ok 3 ", 0.0), ("HUP", "installcheck", "^test calls ", 0.0)]
+    # by the time since prove began, since it holds back its output
+    moments = [("INT", "test/t/012_crash.pl", "prove", 5.0), ("TERM", "service", "prove", 3.0), ("HUP", "installcheck", "^test calls ", 0.0)]
     if LONG:
         moments += [("INT", "installcheck", "building", 1.0), ("INT", "installcheck", "^test (setup|cancel) ", 0.0),
-                    ("INT", "installcheck", "^test (lock-timeout|cancel-filtered) ", 0.0), ("INT", "test/t/030_shards.pl", "^ok 1 ", 0.0),
+                    ("INT", "installcheck", "^test (lock-timeout|cancel-filtered) ", 0.0), ("INT", "test/t/030_shards.pl", "prove", 6.0),
                     ("INT", "test/t/021_chunks.pl", "prove", 2.0), ("TERM", "test/t/012_crash.pl", "prove", 4.0),
-                    ("HUP", "test/t/012_crash.pl", "^ok 1 ", 0.5), ("HUP", "test/t/030_shards.pl", "prove", 3.0),
+                    ("HUP", "test/t/012_crash.pl", "prove", 8.0), ("HUP", "test/t/030_shards.pl", "prove", 3.0),
                     ("INT", "differential", "differential.py", 1.0), ("INT", "service", "prove", 1.0),
                     ("TERM", "installcheck", "^test (lock-timeout|cancel-filtered) ", 0.0)]
     for kind, part, until, seconds in moments:

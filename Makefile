@@ -42,11 +42,22 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
-SANDBOX_GOALS = demo demo-api test check-differential check-matrix check-upgrade check-trust bench deb dist
+SANDBOX_GOALS = demo demo-api test bench check-differential check-matrix check-setup check-trust check-upgrade \
+	deb dist help
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(wildcard $(PGXS)),)
+$(error $(PG_CONFIG) is not the pg_config of a PostgreSQL with its server headers: install postgresql-server-dev-NN, \
+or say make PG_CONFIG=/path/to/pg_config; make test and make demo need neither (make help))
+endif
+ifneq ($(filter all install,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(wildcard $(shell $(PG_CONFIG) --includedir-server)/postgres.h),)
+$(error $(shell $(PG_CONFIG) --version) has no server headers here: install postgresql-server-dev-NN; \
+make test and make demo do that themselves (make help))
+endif
+endif
 include $(PGXS)
 ifeq ($(PORTNAME),linux)
 SHLIB_LINK += -Wl,--version-script=$(srcdir)/src/exports.map
@@ -62,17 +73,52 @@ test:
 	@test/suite.sh
 bench:
 	@test/bench/run.sh
-check-matrix:
-	@test/matrix.sh
-check-upgrade:
-	@test/upgrade.sh
-check-trust:
-	@test/trust/run.sh
-deb:
-	@test/package.sh
 check-differential:
 	@test/http/run.sh
+check-matrix:
+	@test/matrix.sh
+	@test/setup/machines.sh
+check-setup:
+	@test/setup/machines.sh
+check-trust:
+	@test/trust/run.sh
+check-upgrade:
+	@test/upgrade.sh
+deb:
+	@test/package.sh
 
 VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pasqal_jobs.control)
 dist:
 	git archive --format=zip --prefix=pasqal_jobs-$(VERSION).0/ -o pasqal_jobs-$(VERSION).0.zip HEAD
+
+define HELP
+For a server of your own (PG_CONFIG=/path/to/pg_config chooses which):
+  make                builds; needs a compiler and postgresql-server-dev-NN
+  make install        installs for that server; needs root, as a rule
+  make installcheck   tests what is installed, on a running server, as superuser
+  make clean          removes what make made
+
+With a server of their own, in a temporary directory that is gone afterwards.
+They install missing packages, for which they need root or sudo; these stay,
+about 1 GB on a system with nothing but make:
+  make demo           cancels jobs in sample data, and shows it: 10 seconds
+  make demo-api       the same over HTTP, with curl: 10 seconds
+  make test           all tests: 1 GB of disk, 6 minutes
+  make bench          figures: 4 GB of memory, 20 GB of disk, 10 minutes;
+                      leaves test/bench/results.*
+  make check-differential  5,000 requests to us and to FastAPI: 1 minute
+  make check-upgrade  an upgraded extension against a fresh one: 10 seconds
+  make check-trust    the long tests: 8 GB of memory, 5 GB of disk, 40 minutes
+
+In chroots, for which they need root or sudo, on Debian. The chroots stay in
+/var/tmp/pasqal_jobs-chroots; test/matrix.sh --clean removes them:
+  make deb            a Debian package in dist/, tried: 2 GB of disk, 5 minutes
+  make check-setup    first runs on new machines: 2 GB of disk, 40 minutes
+  make check-matrix   make test on three suites of Debian, and check-setup:
+                      6 GB of disk, 70 minutes
+
+  make dist           the archive for PGXN, of what is committed
+  make help           this text
+endef
+help:
+	@:$(info $(HELP))

@@ -32,21 +32,9 @@ start_service() {
 
 # SIGTERM is how the service is meant to be stopped
 stop_service() {
-	[ -n "${SERVICE:-}" ] || return 0
-	kill "$(cat "$SANDBOX/service.pid")" 2>/dev/null || true
+	kill "$(cat "$SANDBOX/service.pid")"
 	wait "$SERVICE" || say "the service ended with status $?"
-	SERVICE=
 }
-
-finish() {
-	local status=$?
-
-	stop_service
-	set +e
-	(exit "$status")
-	sandbox_cleanup
-}
-trap finish EXIT
 
 step() {
 	printf '\n# %s\n' "$*"

@@ -7,10 +7,16 @@
 # Each suite is a chroot in $XDG_CACHE_HOME (default: /var/tmp), made once with
 # mmdebstrap from the mirror that apt of this machine is configured with, which
 # takes root, or sudo. Tests run in a mount and a process namespace of their own
-# where that is allowed, so nothing stays mounted or running. The status is 0 if
-# no test failed anywhere.
+# where that is allowed, else beside all other processes, with a /proc that is
+# mounted meanwhile. The status is 0 if no test failed anywhere.
 #
-# test/package.sh sources this file for its chroots.
+# test/package.sh and test/setup/machines.sh source this file for its chroots.
+
+# Processes in a chroot are root's, and so must be who ends them
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || { echo "== chroots take root, or sudo" >&2; exit 1; }
+	exec sudo --preserve-env=XDG_CACHE_HOME,NO_NAMESPACES,MIRROR,CI,TRUST_CASES,TMPDIR "$0" "$@"
+fi
 
 . "$(dirname "${BASH_SOURCE[0]}")/sandbox.sh"
 
@@ -46,7 +52,7 @@ suite_exists() {
 
 # Root runs what is in there, so nobody else may have made it
 check_chroots() {
-	as_root mkdir -p -m 755 "$CHROOTS"
+	mkdir -p -m 755 "$CHROOTS"
 	if [ -L "$CHROOTS" ] || [ "$(stat -c %u:%a "$CHROOTS")" != 0:755 ]; then
 		say "$CHROOTS is not root's own directory"
 		return 1
@@ -62,6 +68,7 @@ make_chroot() {
 	shift 2
 
 	CHROOT=$CHROOTS/$name
+	check_mounts
 	[ ! -d "$CHROOT" ] || return 0
 
 	install_packages mmdebstrap
@@ -70,7 +77,7 @@ make_chroot() {
 	say "making a chroot of $suite"
 	new=$CHROOT.new
 	log=$CHROOTS/$name.log
-	as_root rm -rf --one-file-system "$new"
+	rm -rf --one-file-system "$new"
 
 	# a cluster that nobody uses need not be made
 	# shellcheck disable=SC2016 # for mmdebstrap
@@ -83,52 +90,97 @@ make_chroot() {
 		options+=("--aptopt=$option")
 	done < <(apt-config dump | grep -E '^Acquire::(http|https|Check|Retries|ForceIPv)' || true)
 
-	if ! as_root mmdebstrap --mode=root --variant=minbase --format=directory --quiet \
+	if ! mmdebstrap --mode=root --variant=minbase --format=directory --quiet \
 		"${options[@]}" --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
 		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-		--include="$*" "$suite" "$new" "deb $MIRROR $suite main" 2>&1 | as_root tee "$log" >/dev/null
+		--include="$*" "$suite" "$new" "deb $MIRROR $suite main" >"$log" 2>&1
 	then
 		tail -20 "$log" >&2
-		as_root rm -rf --one-file-system "$new"
+		rm -rf --one-file-system "$new"
 		return 1
 	fi
-	as_root mv "$new" "$CHROOT"
+	mv "$new" "$CHROOT"
 }
 
-# in_chroot CHROOT COMMAND...: as root, with a /proc, /dev/shm and /tmp of its
-# own where that is allowed, else with what is in the chroot. The command's
-# processes end with it.
+# in_chroot CHROOT COMMAND...: with a /proc, /dev/shm and /tmp of its own where
+# that is allowed, else with a /proc and what is in the chroot. The command's
+# processes end with it, or with the guard, since they have its mark.
 in_chroot() {
-	local root=$1
+	local root=$1 status=0
 	shift
 
 	# shellcheck disable=SC2016 # for the inner shell
-	if [ -z "${NO_NAMESPACES:-}" ] && as_root unshare --mount --pid --fork true 2>/dev/null; then
-		as_root unshare --mount --pid --fork --kill-child sh -euc '
+	if have_namespaces; then
+		unshare --mount --pid --fork --kill-child sh -euc '
 			root=$1
 			shift
 			mount -t proc proc "$root/proc"
 			mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-			mkdir -p "$root/dev/shm"
+			mkdir -p "$root/dev/pts" "$root/dev/shm"
+			mount -t devpts -o ptmxmode=666 devpts "$root/dev/pts"
 			mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 			exec chroot "$root" "$@"' sh "$root" "${CHROOT_ENV[@]}" "$@"
-	else
-		as_root mkdir -p -m 1777 "$root/dev/shm"
-		as_root chroot "$root" "${CHROOT_ENV[@]}" "$@"
+		return
 	fi
+	printf '%s\n' "$root/proc" "$root/dev/pts" >>"$SANDBOX/mounts"
+	mkdir -p "$root/dev/pts" "$root/dev/shm"
+	chmod 1777 "$root/dev/shm"
+	mount -t proc proc "$root/proc"
+	mount -t devpts -o ptmxmode=666 devpts "$root/dev/pts"
+	chroot "$root" "${CHROOT_ENV[@]}" "$@" || status=$?
+	# shellcheck disable=SC2046 # words
+	while [ -n "$(chroot_processes "$root")" ]; do
+		kill -KILL $(chroot_processes "$root") 2>/dev/null || true
+		sleep 0.1
+	done
+	umount "$root/proc" "$root/dev/pts"
+	return $status
+}
+
+chroot_processes() {
+	find /proc/[0-9]*/root -maxdepth 0 -lname "$1" -printf '%h\n' 2>/dev/null | cut -d/ -f3
+}
+
+have_namespaces() {
+	[ -z "${NO_NAMESPACES:-}" ] && unshare --mount --pid --fork true 2>/dev/null
+}
+
+# PostgreSQL's own tools look for a server in /proc
+check_mounts() {
+	have_namespaces && return
+	mkdir -p "$SANDBOX/proc"
+	echo "$SANDBOX/proc" >>"$SANDBOX/mounts"
+	if ! mount -t proc proc "$SANDBOX/proc" 2>/dev/null; then
+		say "chroots need a /proc, and root may not mount one here; is this a container?"
+		say "Allow it (docker run --cap-add SYS_ADMIN --security-opt apparmor=unconfined), or do without chroots:"
+		say "make test, and for the package apt-get build-dep . and dpkg-buildpackage -b"
+		return 1
+	fi
+	umount "$SANDBOX/proc"
 }
 
 CHROOT_ENV=(env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive
-	${CI:+CI=$CI} ${TRUST_CASES:+TRUST_CASES=$TRUST_CASES})
+	PASQAL_JOBS_SANDBOX="$SANDBOX" ${CI:+CI=$CI} ${TRUST_CASES:+TRUST_CASES=$TRUST_CASES})
+
+# trial_chroot CHROOT: sets CHROOT to a copy of it, which the guard removes
+trial_chroot() {
+	CHROOT=$CHROOTS/trial.$$.$RANDOM
+	echo "$CHROOT" >>"$SANDBOX/trash"
+	cp -a "$1" "$CHROOT"
+	cp -L /etc/resolv.conf "$CHROOT/etc/resolv.conf"
+	# no service is started by an installation: there is no init
+	printf '#!/bin/sh\nexit 101\n' >"$CHROOT/usr/sbin/policy-rc.d"
+	chmod 755 "$CHROOT/usr/sbin/policy-rc.d"
+}
 
 # copy_sources CHROOT: the project as it is, in /project of the chroot
 copy_sources() {
-	as_root rm -rf "$1/project"
-	as_root mkdir -m 755 "$1/project"
+	rm -rf "$1/project"
+	mkdir -m 755 "$1/project"
 	tar -C "$PROJECT" --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' \
 		--exclude=./tmp_check --exclude=./tmp_check_iso --exclude=./results --exclude=./output_iso --exclude=./dist -c . |
-		as_root tar -C "$1/project" --no-same-owner -x
-	as_root chmod -R go+rX "$1/project"
+		tar -C "$1/project" --no-same-owner -x
+	chmod -R go+rX "$1/project"
 }
 
 chroot_postgresql() {
@@ -140,7 +192,7 @@ PACKAGES="postgresql postgresql-contrib postgresql-server-dev-all postgresql-com
 	libipc-run-perl ?name(^postgresql-[0-9]+-plproxy$) build-essential debhelper lintian"
 
 clean() {
-	[ ! -e "$CHROOTS" ] || as_root rm -rf --one-file-system "$CHROOTS"
+	[ ! -e "$CHROOTS" ] || rm -rf --one-file-system "$CHROOTS"
 }
 
 matrix() {
@@ -168,15 +220,15 @@ matrix() {
 		say "make test on $suite, PostgreSQL $version (log: $log)"
 		copy_sources "$CHROOT"
 		# for packages that a test installs: they stay in the chroot
-		as_root cp -L /etc/resolv.conf "$CHROOT/etc/resolv.conf"
+		cp -L /etc/resolv.conf "$CHROOT/etc/resolv.conf"
 		seconds=$SECONDS
-		if ! in_chroot "$CHROOT" make -s -C /project test 2>&1 </dev/null | as_root tee "$log" >/dev/null; then
+		if ! in_chroot "$CHROOT" make -s -C /project test >"$log" 2>&1 </dev/null; then
 			status=1
 			grep -nE '^(not ok|test .*FAILED|#   Failed|[-+] |.*(error|ERROR):)' "$log" | tail -50 >&2 || true
 		fi
 		result=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1 || true)
 		[ -n "$result" ] || status=1
-		as_root rm -rf "$CHROOT/project"
+		rm -rf "$CHROOT/project"
 		table+=("$(printf '%-10s %-12s %-24s %4d s' "$suite" "$version" "${result:-did not finish}" $((SECONDS - seconds)))")
 	done
 

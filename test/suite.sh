@@ -1,6 +1,11 @@
 #!/bin/bash
 # test/suite.sh: all tests, on a private server that is gone afterwards.
 #
+#	test/suite.sh [PART...]
+#
+# Parts: installcheck, differential, service, setup, tap, or a file of test/t
+# (default: all of them).
+#
 # Ends with a line "N passed, N failed" that counts the files of pg_regress,
 # the specs of isolationtester, the assertions of the TAP tests, and the
 # comparison with the API's model as one.
@@ -38,28 +43,59 @@ run() {
 
 PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 
-run '^(test|ok) .* (ok|- ).*ms$' '^(test .* FAILED|not ok )' \
-	make -s PG_CONFIG="$PG_CONFIG" installcheck
-[ ! -s regression.diffs ] || cat regression.diffs
-[ ! -s output_iso/regression.diffs ] || cat output_iso/regression.diffs
+installcheck() {
+	run '^(test|ok) .* (ok|- ).*ms$' '^(test .* FAILED|not ok )' \
+		make -s PG_CONFIG="$PG_CONFIG" installcheck
+	[ ! -s regression.diffs ] || cat regression.diffs
+	[ ! -s output_iso/regression.diffs ] || cat output_iso/regression.diffs
+}
 
-run '^ok ' '^not ok ' \
-	env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" \
-	TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
-	PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
-	prove -v -I "$PGXS_TEST/perl" test/t/*.pl
+tap() {
+	local name log
 
-# the model is of pydantic 1, which newer suites of Debian do not have
-if ! /usr/bin/python3 -c 'import pydantic; assert pydantic.VERSION.startswith("1.")' 2>/dev/null; then
-	say "skipped: test/http/differential.py needs pydantic 1"
-else
+	run '^ok ' '^not ok ' \
+		env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" \
+		TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
+		PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
+		prove -v -I "$PGXS_TEST/perl" "$@"
+
+	# why a test ended early is in its logs only
+	for name in $(sed -n 's,^test/t/\([^ ]*\)\.pl  *(Wstat: .*,\1,p' "$SANDBOX/output"); do
+		for log in "tmp_check/log/regress_log_$name" "tmp_check/log/${name}"_*.log; do
+			[ ! -s "$log" ] || { say "the end of $log"; tail -n 25 "$log"; }
+		done
+	done
+}
+
+differential() {
+	# the model is of pydantic 1, which newer suites of Debian do not have
+	if ! /usr/bin/python3 -c 'import pydantic; assert pydantic.VERSION.startswith("1.")' 2>/dev/null; then
+		say "skipped: test/http/differential.py needs pydantic 1"
+		return
+	fi
 	run '^0 unexplained differences' '^[1-9][0-9]* unexplained differences' \
 		/usr/bin/python3 -B test/http/differential.py --count 1500 --seed 20230323
-fi
+}
 
-run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
-	RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \
-	prove -v -e '' test/http/service.py
+service() {
+	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
+		RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \
+		prove -v -e '' test/http/service.py
+}
+
+setup() {
+	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 prove -v -e "" test/setup/setup.py
+}
+
+[ $# -gt 0 ] || set -- installcheck tap differential service setup
+for part in "$@"; do
+	case $part in
+		tap) tap test/t/*.pl ;;
+		test/t/*.pl) tap "$part" ;;
+		installcheck | differential | service | setup) "$part" ;;
+		*) say "no such part: $part"; exit 2 ;;
+	esac
+done
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

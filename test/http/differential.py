@@ -105,10 +105,10 @@ def make_jobs() -> List[Job]:
 JOBS = make_jobs()
 JOB_BY_ID = {job.id: job for job in JOBS}
 
-# timestamptz from microseconds, without rounding
+# timestamptz from microseconds, without rounding; in hours, since days differ in length where clocks change
 MOMENT_SQL = """CASE WHEN {0}::text LIKE '%%infinity' THEN {0}::text::timestamptz
-    ELSE timestamptz '1970-01-01 00:00Z' + make_interval(days => div({0}::numeric, 86400000000)::int,
-        secs => mod({0}::numeric, 86400000000)::float8 / 1000000) END"""
+    ELSE timestamptz '1970-01-01 00:00Z' + make_interval(hours => div({0}::numeric, 3600000000)::int,
+        secs => mod({0}::numeric, 3600000000)::float8 / 1000000) END"""
 
 
 def fill(conn: psycopg.Connection) -> None:
@@ -574,6 +574,7 @@ def main() -> int:
         admin.execute(f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
         try:
             with psycopg.connect(f"dbname={database}", autocommit=True) as conn:
+                conn.execute("SET DateStyle = ISO")  # psycopg reads no other
                 fill(conn)
                 return compare(conn, args.count, args.seed)
         finally:

@@ -129,8 +129,19 @@ my %type = (UUID => 'uuid', TEXT => 'text', INTEGER => 'integer', BIGINT => 'big
 my %documented = map { my $type = (names_in($_->[1]))[0]; map { $_ => $type } names_in($_->[0]) } rows_of('The jobs relation');
 is_deeply(\%documented, { map { /"(\w+)", KIND_(\w+)/; $1 => $type{$2} } @columns }, 'the columns and their types');
 
+is(join("\n", sort map { s/^CALL //r } map { names_in($_->[0]) } rows_of('Functions')), $node->safe_psql('prepared', q{
+	SELECT format('%s(%s)', proname, (SELECT string_agg(a.name, ', ' ORDER BY a.n) FROM unnest(proargnames) WITH ORDINALITY AS a (name, n)
+									  WHERE proargmodes IS NULL OR proargmodes[a.n] = 'i'))
+	FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname COLLATE "C"}), 'the functions and their arguments');
+
 my ($fields) = $text{'README.md'} =~ /with\s+the\s+fields\s+(.*?);/s or die;
 is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $#columns - 2 ] ], 'the fields of an answer, in their order');
+
+# One version everywhere
+my ($version) = slurp_file('pasqal_jobs.control') =~ /^default_version = '(.*)'$/m;
+my %versions = map { $_ => 1 } slurp_file('META.json') =~ /"version": "([^"]*)",?\n(?!\s*"url")/g;
+is_deeply([ keys %versions ], ["$version.0"], 'META.json has the version of the control file');
+like($text{'CHANGELOG.md'}, qr/\A# Changes\n\n## \Q$version.0\E /, 'CHANGELOG.md begins with it');
 
 #
 # SQL blocks. Each section has a database of its own; what it creates is not

@@ -137,6 +137,9 @@ is(join("\n", sort map { s/^CALL //r } map { names_in($_->[0]) } rows_of('Functi
 my ($fields) = $text{'README.md'} =~ /with\s+the\s+fields\s+(.*?);/s or die;
 is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $#columns - 2 ] ], 'the fields of an answer, in their order');
 
+my @reasons = slurp_file('src/cancel.c') =~ /^#define WHY_\w+\s+"(.*)"$/mg;
+is_deeply([ map { names_in($_->[0]) } rows_of('Answer') ], [ map { s/%s/DONE/r } @reasons ], 'the reasons, in their order');
+
 # One version everywhere
 my ($version) = slurp_file('pasqal_jobs.control') =~ /^default_version = '(.*)'$/m;
 my %versions = map { $_ => 1 } slurp_file('META.json') =~ /"version": "([^"]*)",?\n(?!\s*"url")/g;

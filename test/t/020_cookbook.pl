@@ -152,6 +152,9 @@ my %effects = (
 	'A bound for people' => sub {
 		run_entry($_[0]);
 		is((run_as('operator', 'SHOW pasqal_jobs.max_jobs'))[1], '10000', 'the bound holds in the next session');
+		answer("INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch[0]', gen_random_uuid(), 1 FROM generate_series(1, 10001)");
+		is_refused('operator', "SELECT cancel_jobs('$batch[0]')", qr/exceeds pasqal_jobs\.max_jobs \(10000\)/, 'one job more is refused');
+		is(answer($canceled), '0|', '... and nothing is canceled');
 		answer('ALTER ROLE operator RESET pasqal_jobs.max_jobs');
 	},
 	'Watch a long cancel' => sub {
@@ -165,6 +168,13 @@ my %effects = (
 		$worker->quit;
 		$cancel->finish;
 		is($err, '', 'it ends');
+		$cancel = IPC::Run::start([ 'psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '1h'", '-c', "CALL cancel_jobs_in_chunks('$batch[2]', '{}', 5)" ],
+			'<', \undef, '>', \$out, '2>', \$err);
+		$node->poll_query_until($db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '% tried 5 of 14 jobs%' AND pid <> pg_backend_pid())") or die 'no progress';
+		like(run_entry($_[0]), qr/^\d+\|[0-9:.]+\|\w*\|\w*\|CALL cancel_jobs_in_chunks\('$batch[2]', \.\.\.\) -- tried 5 of 14 jobs, canceled 5, failed 6$/m, 'how far chunks are');
+		answer("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL cancel_jobs_in_chunks%' AND pid <> pg_backend_pid()");
+		$cancel->finish;
+		is(answer("SELECT count(*) FROM jobs WHERE batch_id = '$batch[2]' AND status = 'CANCELED'"), 5, 'interrupted in the pause; the chunk stays');
 	},
 	'See the plan of a cancel' => sub {
 		like(run_entry($_[0]), qr/Update on public\.jobs.*Scan.*actual time|Update on jobs.*\(actual time/s, 'the plan of the UPDATE');

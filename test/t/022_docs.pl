@@ -107,10 +107,10 @@ is(join("\n", 0, sort map { join '|', @$_ } @settings), $settings, 'the settings
 
 my (@filters, @documented);
 my ($filter_table) = slurp_file('src/filters.c') =~ /^const FilterDef filter_table.*?\{\n(.*?)^\};/ms or die;
-while ($filter_table =~ /"(\w+)", TAKES_(\w+), (true|false)/g)
+while ($filter_table =~ /"(\w+)", TAKES_(\w+), (true|false)(?:[^}]*LABELS_OF_(\w+))?/g)
 {
-	my ($name, $kind, $list) = ($1, $2, $3);
-	$kind = { UUID_PREFIX => 'text', DATETIME => 'date-time' }->{$kind} // lc $kind;
+	my ($name, $kind, $list, $labels) = ($1, $2, $3, $4);
+	$kind = { UUID_PREFIX => 'text', DATETIME => 'date-time' }->{$kind} // lc($labels // $kind);
 	push @filters, "$name: $kind" . ($list eq 'true' ? ', list' : '');
 }
 foreach my $row (rows_of('Filters'))
@@ -123,9 +123,9 @@ is(join(' ', map { names_in($_->[1]) } rows_of('Filters')),
 	$node->safe_psql('prepared', q{SELECT array_to_string(enum_range(NULL::jobstatus)::text[] || enum_range(NULL::origin)::text[], ' ')}),
 	'the labels of the enumerations');
 
-my @columns = slurp_file('src/columns.c') =~ /\[COLUMN_\w+\] = (\{"\w+", KIND_\w+\})/g;
+my @columns = slurp_file('src/columns.c') =~ /\[COLUMN_\w+\] = \{("\w+", KIND_\w+)/g;
 my %type = (UUID => 'uuid', TEXT => 'text', INTEGER => 'integer', BIGINT => 'bigint', TIMESTAMPTZ => 'timestamptz', JSONB => 'jsonb',
-	TEXT_ARRAY => 'text[]', STATUS => 'JobStatus', ORIGIN => 'JobStatus');
+	TEXT_ARRAY => 'text[]', LABEL => 'JobStatus');
 my %documented = map { my $type = (names_in($_->[1]))[0]; map { $_ => $type } names_in($_->[0]) } rows_of('The jobs relation');
 is_deeply(\%documented, { map { /"(\w+)", KIND_(\w+)/; $1 => $type{$2} } @columns }, 'the columns and their types');
 
@@ -137,7 +137,7 @@ is(join("\n", sort map { s/^CALL //r } map { names_in($_->[0]) } rows_of('Functi
 my ($fields) = $text{'README.md'} =~ /with\s+the\s+fields\s+(.*?);/s or die;
 is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $#columns - 2 ] ], 'the fields of an answer, in their order');
 
-my @reasons = slurp_file('src/cancel.c') =~ /^#define WHY_\w+\s+"(.*)"$/mg;
+my @reasons = slurp_file('src/cancel.h') =~ /^#define WHY_\w+\s+"(.*)"$/mg;
 is_deeply([ map { names_in($_->[0]) } rows_of('Answer') ], [ map { s/%s/DONE/r } @reasons ], 'the reasons, in their order');
 
 # One version everywhere
@@ -275,7 +275,9 @@ while ($text{'doc/troubleshooting.md'} =~ /^### `(ERROR:[^\n]*)`\n(?:<!-- (.*?) 
 	}
 	elsif ($how =~ /^provoked in (\S+)/)
 	{
-		like(slurp_file($1), qr/\Q$message\E/, "$message, in $1");
+		# names are others there
+		my ($file, $pattern) = ($1, join '"[^"]*"', map { quotemeta } split /"[^"]*"/, $message =~ s/^ERROR:  //r);
+		ok(slurp_file($file) =~ /$pattern/, "$message, in $file");
 	}
 	else
 	{

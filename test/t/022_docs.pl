@@ -276,7 +276,8 @@ while ($text{'doc/troubleshooting.md'} =~ /^### `(ERROR:[^\n]*)`\n(?:<!-- (.*?) 
 	elsif ($how =~ /^provoked in (\S+)/)
 	{
 		# names are others there
-		my ($file, $pattern) = ($1, join '"[^"]*"', map { quotemeta } split /"[^"]*"/, $message =~ s/^ERROR:  //r);
+		my $file = $1;
+		my $pattern = join '"[^"]*"', map { quotemeta } split /"[^"]*"/, $message =~ s/^ERROR:  //r;
 		ok(slurp_file($file) =~ /$pattern/, "$message, in $file");
 	}
 	else

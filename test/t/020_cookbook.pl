@@ -1,6 +1,9 @@
 # Every entry of doc/cookbook.md, as it stands there, run by the roles that its
 # blocks name, with its effect checked. In TAP because the SQL is taken from
 # the page, and the roles log in.
+#
+# COOKBOOK_JOBS=1000000 also measures how far a standby falls behind a chunked
+# cancel of so many jobs, with and without a pause.
 
 use strict;
 use warnings;
@@ -8,13 +11,14 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time usleep);
 
 my $page = slurp_file($ENV{COOKBOOK} // 'doc/cookbook.md');
 my ($grant) = slurp_file('README.md') =~ /^## Who may cancel\n.*?^```sql\n(GRANT .*?)^```/ms
   or die 'README.md does not say what an operator needs';
 
 my $node = PostgreSQL::Test::Cluster->new('cookbook');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE owner LOGIN; CREATE ROLE operator LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE mallory LOGIN');
@@ -71,6 +75,36 @@ sub is_refused
 	my ($role, $sql, $error, $name) = @_;
 	my ($status, undef, $stderr) = run_as($role, $sql);
 	ok($status != 0 && $stderr =~ $error, $name) or diag $stderr;
+}
+
+# A chunked cancel of many jobs with this pause: how long it takes, and how far
+# the standby falls behind
+sub measure_lag
+{
+	my ($standby, $pause) = @_;
+	answer(qq{
+		DELETE FROM jobs WHERE batch_id = '$batch[0]';
+		VACUUM jobs;
+		INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch[0]', gen_random_uuid(), 1 FROM generate_series(1, $ENV{COOKBOOK_JOBS});
+		VACUUM ANALYZE jobs;
+		CHECKPOINT});
+	$node->wait_for_catchup($standby);
+	my $session = $node->background_psql($db);
+	my $start = time;
+	my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '$pause'", '-c', "CALL cancel_jobs_in_chunks('$batch[0]', '{}', 1000)" ],
+		'<', \undef, '>', \my $out, '2>', \my $err);
+	my @behind;
+	while ($cancel->pumpable)
+	{
+		push @behind, $session->query_safe('SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint FROM pg_stat_replication');
+		$cancel->pump_nb;
+		usleep(20_000);
+	}
+	$cancel->finish;
+	$session->quit;
+	@behind = sort { $a <=> $b } @behind;
+	note sprintf('pause %s: %d jobs in %.1f s, %d times looked, standby behind by %.1f MB (median), %.1f MB (at most)', $pause, $out =~ /^(\d+)/,
+		time - $start, scalar @behind, $behind[ $#behind / 2 ] / 1e6, $behind[-1] / 1e6);
 }
 
 # Jobs 1 to 10 of each batch wait, 11 to 14 run since two days, 15 to 20 are done
@@ -146,8 +180,17 @@ my %effects = (
 		is(answer($canceled), '10|1', 'ten jobs waited');
 	},
 	'Replicas that keep up' => sub {
-		run_entry($_[0]);
+		$node->backup('standby');
+		my $standby = PostgreSQL::Test::Cluster->new('standby');
+		$standby->init_from_backup($node, 'standby', has_streaming => 1);
+		$standby->start;
+		$node->wait_for_catchup($standby);
+		like(run_entry($_[0]), qr/^\S+\|streaming\|[0-9:.]*\|\d+ \w+$/m, 'how far the standby is behind');
 		is(answer($canceled), '14|1', 'canceled');
+		$node->wait_for_catchup($standby);
+		is($standby->safe_psql($db, $canceled), '14|1', '... there, too');
+		measure_lag($standby, $_) foreach $ENV{COOKBOOK_JOBS} ? ('0', '50ms', '200ms') : ();
+		$standby->stop;
 	},
 	'A bound for people' => sub {
 		run_entry($_[0]);

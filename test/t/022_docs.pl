@@ -1,0 +1,290 @@
+# The documentation: its form, its links, its tables against the code, its SQL,
+# and the messages of doc/troubleshooting.md. In TAP because all of this is
+# read from the pages.
+
+use strict;
+use warnings;
+
+use Encode qw(decode);
+use File::Basename qw(dirname);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @pages = ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'test/README.md', sort glob('doc/*.md'));
+my %text = map { $_ => slurp_file($_) } @pages;
+
+# Pages whose SQL a test of their own runs
+my %run_by = ('doc/cookbook.md' => 'test/t/020_cookbook.pl', 'doc/api.md' => 'test/http/doc.py');
+
+#
+# Form and links
+#
+
+cmp_ok(-s 'README.md', '<=', 16 * 1024, 'README.md is short');
+
+# The name by which a link finds a heading
+sub anchor
+{
+	my $heading = lc shift;
+	$heading =~ s/\[([^\]]*)\]\([^)]*\)/$1/g;
+	$heading =~ s/[^\w\- ]//g;
+	return $heading =~ tr/ /-/r;
+}
+
+my (%anchors, %prose);
+foreach my $page (@pages)
+{
+	my @lines = split /\n/, decode('UTF-8', $text{$page});
+	is(join(' ', map { $_ + 1 } grep { length $lines[$_] > 120 } 0 .. $#lines), '', "$page: no line over 120 characters");
+
+	$prose{$page} = $text{$page} =~ s/^```.*?^```$//msgr;
+	$anchors{$page}{ anchor($_) }++ foreach $prose{$page} =~ /^#+ (.*)$/mg;
+	is(join(' ', grep { $anchors{$page}{$_} > 1 } sort keys %{ $anchors{$page} }), '', "$page: headings differ");
+}
+
+foreach my $page (@pages)
+{
+	my $links = 0;
+	my @dead;
+	(my $linked = $prose{$page}) =~ s/`[^`\n]*`/x/g;
+	foreach my $link ($linked =~ /\]\(([^)\s]+)\)/g, $linked =~ /^\[[^\]]+\]: (\S+)$/mg)
+	{
+		next if $link =~ /^https?:/;
+		my ($path, $fragment) = $link =~ /^([^#]*)(?:#(.*))?$/;
+		my $target = $path eq '' ? $page : dirname($page) . "/$path";
+		$target =~ s,^\./,,;
+		1 while $target =~ s,[^/]+/\.\./,,;
+		$links++;
+		push @dead, $link if !-e $target || defined $fragment && !$anchors{$target}{$fragment};
+	}
+	is("@dead", '', "$page: $links links lead somewhere");
+}
+
+# The pages that a table of contents must name are all there
+foreach my $page (grep { $_ ne 'README.md' } @pages)
+{
+	like($prose{'README.md'}, qr/\(\Q$page\E[#)]/, "README.md leads to $page");
+}
+
+#
+# Tables against the code
+#
+
+my $node = PostgreSQL::Test::Cluster->new('docs');
+$node->init;
+$node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE ROLE operator LOGIN;
+	CREATE ROLE mallory LOGIN;
+	CREATE DATABASE empty;
+	CREATE DATABASE prepared});
+$node->safe_psql('prepared', q{
+	CREATE EXTENSION pasqal_jobs;
+	SELECT create_jobs_table();
+	INSERT INTO jobs (batch_id, project_id, user_id, runs, status)
+	SELECT '5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3', md5('project')::uuid, name, runs, status::jobstatus
+	FROM (VALUES ('niels', 200, 'PENDING'), ('niels', 100, 'PENDING'), ('niels', 200, 'DONE'), ('lise', 200, 'RUNNING')) AS v (name, runs, status)});
+
+# The rows of the first table in a section of README.md
+sub rows_of
+{
+	my ($section) = @_;
+	my ($table) = $text{'README.md'} =~ /^## \Q$section\E\n.*?((?:^\|[^\n]*\n)+)/ms or die "README.md has no table in $section";
+	my @rows = map { [ /\| ((?:[^|])*?) (?=\|)/g ] } split /\n/, $table;
+	return @rows[ 2 .. $#rows ];
+}
+
+# What stands in backquotes in a cell
+sub names_in { return $_[0] =~ /`([^`]+)`/g }
+
+my @settings = map { [ (names_in($_->[0]))[0], (names_in($_->[1]))[0] // '' ] } rows_of('Settings');
+my $settings = $node->safe_psql('prepared', q{
+	SELECT count(*) FROM cancel_jobs_preview(gen_random_uuid());
+	SELECT name, boot_val FROM pg_settings WHERE name LIKE 'pasqal_jobs.%' ORDER BY name});
+is(join("\n", 0, sort map { join '|', @$_ } @settings), $settings, 'the settings and their defaults');
+
+my (@filters, @documented);
+my ($filter_table) = slurp_file('src/filters.c') =~ /^const FilterDef filter_table.*?\{\n(.*?)^\};/ms or die;
+while ($filter_table =~ /"(\w+)", TAKES_(\w+), (true|false)(?:[^}]*LABELS_OF_(\w+))?/g)
+{
+	my ($name, $kind, $list, $labels) = ($1, $2, $3, $4);
+	$kind = { UUID_PREFIX => 'text', DATETIME => 'date-time' }->{$kind} // lc($labels // $kind);
+	push @filters, "$name: $kind" . ($list eq 'true' ? ', list' : '');
+}
+foreach my $row (rows_of('Filters'))
+{
+	my $takes = $row->[1] =~ /^`PENDING`/ ? 'status, list' : $row->[1] =~ /^`CLIENT`/ ? 'origin, list' : $row->[1];
+	push @documented, map { "$_: $takes" } names_in($row->[0]);
+}
+is_deeply(\@documented, \@filters, 'the filters, in their order');
+is(join(' ', map { names_in($_->[1]) } rows_of('Filters')),
+	$node->safe_psql('prepared', q{SELECT array_to_string(enum_range(NULL::jobstatus)::text[] || enum_range(NULL::origin)::text[], ' ')}),
+	'the labels of the enumerations');
+
+my @columns = slurp_file('src/columns.c') =~ /\[COLUMN_\w+\] = \{("\w+", KIND_\w+)/g;
+my %type = (UUID => 'uuid', TEXT => 'text', INTEGER => 'integer', BIGINT => 'bigint', TIMESTAMPTZ => 'timestamptz', JSONB => 'jsonb',
+	TEXT_ARRAY => 'text[]', LABEL => 'JobStatus');
+my %documented = map { my $type = (names_in($_->[1]))[0]; map { $_ => $type } names_in($_->[0]) } rows_of('The jobs relation');
+is_deeply(\%documented, { map { /"(\w+)", KIND_(\w+)/; $1 => $type{$2} } @columns }, 'the columns and their types');
+
+is(join("\n", sort map { s/^CALL //r } map { names_in($_->[0]) } rows_of('Functions')), $node->safe_psql('prepared', q{
+	SELECT format('%s(%s)', proname, (SELECT string_agg(a.name, ', ' ORDER BY a.n) FROM unnest(proargnames) WITH ORDINALITY AS a (name, n)
+									  WHERE proargmodes IS NULL OR proargmodes[a.n] = 'i'))
+	FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname COLLATE "C"}), 'the functions and their arguments');
+
+my ($fields) = $text{'README.md'} =~ /with\s+the\s+fields\s+(.*?);/s or die;
+is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $#columns - 2 ] ], 'the fields of an answer, in their order');
+
+my @reasons = slurp_file('src/cancel.h') =~ /^#define WHY_\w+\s+"(.*)"$/mg;
+is_deeply([ map { names_in($_->[0]) } rows_of('Answer') ], [ map { s/%s/DONE/r } @reasons ], 'the reasons, in their order');
+
+# One version everywhere
+my ($version) = slurp_file('pasqal_jobs.control') =~ /^default_version = '(.*)'$/m;
+my %versions = map { $_ => 1 } slurp_file('META.json') =~ /"version": "([^"]*)",?\n(?!\s*"url")/g;
+is_deeply([ keys %versions ], ["$version.0"], 'META.json has the version of the control file');
+like($text{'CHANGELOG.md'}, qr/\A# Changes\n\n## \Q$version.0\E /, 'CHANGELOG.md begins with it');
+
+#
+# SQL blocks. Each section has a database of its own; what it creates is not
+# there before.
+#
+
+# The sections of a page that have SQL to run: heading, blocks. What a comment
+# above a block says is not run here is left out.
+sub sections_of
+{
+	my ($page) = @_;
+	my (@sections, $heading, $language, $above);
+
+	foreach my $line (split /^/, $text{$page})
+	{
+		if (defined $language)
+		{
+			if ($line eq "```\n")
+			{
+				undef $language;
+			}
+			elsif ($language eq 'sql')
+			{
+				$sections[-1]{blocks}[-1] .= $line;
+			}
+		}
+		elsif ($line =~ /^```(\w*)$/)
+		{
+			$language = $1;
+			if ($language eq 'sql' && $above =~ /^<!-- not run here: (needs .*) -->$/)
+			{
+				my $why = $1;
+				my ($test) = $why =~ m,(test/\S+\.\w+),;
+				ok(!defined $test || -e $test, "$page: $heading: not run here, $why");
+				$language = 'other';
+			}
+			elsif ($language eq 'sql')
+			{
+				push @sections, { heading => $heading, blocks => [] } if !@sections || $sections[-1]{heading} ne $heading;
+				push @{ $sections[-1]{blocks} }, '';
+			}
+		}
+		elsif ($line =~ /^#+ (.*)$/)
+		{
+			$heading = $1;
+		}
+		$above = $line;
+	}
+	return @sections;
+}
+
+my $databases = 0;
+my $db;
+
+sub new_database
+{
+	my ($template) = @_;
+	$db = 'docs' . ++$databases;
+	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE $template");
+}
+
+# What is true after a section
+my %effects = (
+	'README.md: pasqal_jobs' => sub {
+		is($node->safe_psql($db, q{SELECT string_agg(concat_ws(' ', user_id, runs, status), ', ' ORDER BY creation_order) FROM jobs}),
+			'niels 200 CANCELED, niels 100 PENDING, niels 200 DONE, lise 200 RUNNING', 'what the first example cancels');
+		my ($shown) = $text{'README.md'} =~ /^```\n(\{"data": .*?)^```/ms;
+		like($shown, qr/"status": "CANCELED", "runs": 200.*"errors": \{"[^"]*": "Job cannot be canceled: its status is DONE"\}/s, '... and its answer');
+		like($_[0], qr/^\{"data": \{"jobs": \[\{[^{]*"status": "CANCELED".*\}\], "errors": \{"[^"]*": "Job cannot be canceled: its status is DONE"\}\}\}$/m, '... as it is');
+	},
+	'README.md: Install' => sub {
+		is($node->safe_psql($db, q{SELECT cancel_jobs(gen_random_uuid())}), '{"data": {"jobs": [], "errors": {}}}', 'installed');
+	},
+	'README.md: First cancel' => sub {
+		like($_[0], qr/"status": "CANCELED".*"status": "CANCELED".*"status": "CANCELED"/s, 'three jobs at least');
+		is($node->safe_psql($db, q{SELECT status, count(*) FROM jobs WHERE runs = 100 GROUP BY 1}), 'PENDING|4', 'it was only a look');
+	},
+	'README.md: Who may cancel' => sub {
+		my $cancel = q{SELECT count(*) FROM cancel_jobs_rows('5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3') WHERE error IS NULL};
+		is($node->safe_psql($db, $cancel, extra_params => [ '-U', 'operator' ]), 3, 'the operator cancels');
+		my (undef, undef, $stderr) = $node->psql($db, $cancel, extra_params => [ '-U', 'mallory' ]);
+		like($stderr, qr/permission denied for table jobs/, 'others do not');
+	},
+);
+
+foreach my $page (@pages)
+{
+	if (my $test = $run_by{$page})
+	{
+		ok(-e $test, "$page: its SQL is run by $test");
+		next;
+	}
+	foreach my $section (sections_of($page))
+	{
+		my $heading = $section->{heading};
+		my @blocks = @{ $section->{blocks} };
+
+		new_database($blocks[0] =~ /CREATE EXTENSION pasqal_jobs/ ? 'empty' : 'prepared');
+		$node->safe_psql($db, 'DROP TABLE jobs') if $blocks[0] =~ /create_jobs_table\((?:'jobs')?[,)]/ && $blocks[0] !~ /CREATE EXTENSION/;
+		my $output = '';
+		foreach my $sql (@blocks)
+		{
+			my ($status, $stdout, $stderr) = $node->psql($db, $sql);
+			is($status, 0, "$page: $heading: runs") or diag "$sql\n$stderr";
+			$output .= "$stdout\n";
+		}
+		my $effect = delete $effects{"$page: $heading"};
+		$effect->($output) if $effect;
+	}
+}
+is(join(', ', sort keys %effects), '', 'each section with an effect was found');
+
+#
+# Messages: what a comment below a heading of doc/troubleshooting.md does ends
+# with the message of the heading
+#
+
+while ($text{'doc/troubleshooting.md'} =~ /^### `(ERROR:[^\n]*)`\n(?:<!-- (.*?) -->\n)?/msg)
+{
+	my ($message, $how) = ($1, $2 // '');
+	if ($how =~ /^provoked by: (.*)/s)
+	{
+		my $sql = $1;
+		new_database('prepared');
+		$node->safe_psql($db, 'GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO operator');
+		my ($status, undef, $stderr) = $node->psql($db, $sql, on_error_stop => 1);
+		ok($status == 3 && $stderr =~ /: \Q$message\E/, $message) or diag $stderr;
+	}
+	elsif ($how =~ /^provoked in (\S+)/)
+	{
+		# names are others there
+		my $file = $1;
+		my $pattern = join '"[^"]*"', map { quotemeta } split /"[^"]*"/, $message =~ s/^ERROR:  //r;
+		ok(slurp_file($file) =~ /$pattern/, "$message, in $file");
+	}
+	else
+	{
+		like($how, qr/^not provoked: needs /, "$message: why it is not provoked");
+	}
+}
+
+$node->stop;
+done_testing();

@@ -10,7 +10,7 @@
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
 SANDBOX_PG_PACKAGES=plproxy
 sandbox_create libipc-run-perl perl curl python3 python3-fastapi python3-pydantic \
-	python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool
+	python3-starlette python3-uvicorn python3-uvloop python3-httptools python3-psycopg python3-psycopg-pool python3-jwt
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
 
 passed=0

@@ -25,6 +25,7 @@ import jwt
 import psycopg
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ADMIN = os.environ.get("PGDATABASE", "postgres")
 NAME = f"pasqal_service_{random.SystemRandom().randrange(10 ** 9)}"  # of the database and of the role
 PASSWORD = secrets.token_hex(16)
 KEY = secrets.token_hex(32)
@@ -111,9 +112,8 @@ def run(statement: str, *args: Any, dbname: str = NAME) -> List[Tuple]:
 
 
 def create_database() -> None:
-    admin = os.environ.get("PGDATABASE", "postgres")
-    run(f"CREATE DATABASE {NAME} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'", dbname=admin)
-    run(f"CREATE ROLE {NAME} LOGIN PASSWORD '{PASSWORD}'", dbname=admin)
+    run(f"CREATE DATABASE {NAME} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'", dbname=ADMIN)
+    run(f"CREATE ROLE {NAME} LOGIN PASSWORD '{PASSWORD}'", dbname=ADMIN)
     run("CREATE EXTENSION pasqal_jobs")
     run("SELECT create_jobs_table()")
     # as the service's documentation has it
@@ -124,9 +124,8 @@ def create_database() -> None:
 
 
 def drop_database() -> None:
-    admin = os.environ.get("PGDATABASE", "postgres")
-    run(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)", dbname=admin)
-    run(f"DROP ROLE IF EXISTS {NAME}", dbname=admin)
+    run(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)", dbname=ADMIN)
+    run(f"DROP ROLE IF EXISTS {NAME}", dbname=ADMIN)
 
 
 def add_jobs(batch: str, statuses: Sequence[str], project: str = OURS, started: Sequence[Optional[str]] = ()) -> List[str]:

@@ -22,7 +22,6 @@ fi
 sandbox_create python3 python3-starlette python3-uvicorn python3-uvloop python3-httptools python3-jwt python3-psycopg \
 	python3-psycopg-pool python3-fastapi python3-pydantic python3-sqlalchemy python3-greenlet python3-asyncpg
 sandbox_start "shared_buffers = 1GB" "checkpoint_timeout = 1d" "max_wal_size = 16GB" "autovacuum = off"
-[ -d doc ] || as_server cp -r "$PROJECT/doc" .
 
 status=0
 as_server env SANDBOX="$SANDBOX" PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -u test/bench/api.py "$@" |

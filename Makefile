@@ -37,7 +37,7 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
-SANDBOX_GOALS = demo demo-api test check-differential check-matrix check-upgrade check-trust bench deb dist
+SANDBOX_GOALS = demo demo-api test check-differential check-matrix check-upgrade check-trust bench bench-api deb dist
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -57,6 +57,8 @@ test:
 	@test/suite.sh
 bench:
 	@test/bench/run.sh
+bench-api:
+	@test/bench/api.sh
 check-matrix:
 	@test/matrix.sh
 check-upgrade:

@@ -23,6 +23,7 @@ nor owner of the table, and row-level security shows it the jobs of the caller's
 """
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -52,8 +53,8 @@ LOCK_PATIENCE = 5  # seconds that a statement waits for a lock
 ATTEMPTS = 6  # with the pauses between them two or three seconds: a server restarts in that time
 CALLS_PER_BATCH = 2  # at a time in a process; more would wait for the same locks and hold a connection each
 
-# A longer query string is refused. httptools reads heads of 80 kB or more. h11 reads 16 kB in each of its versions;
-# whether it reads more depends on how the request was cut into packets, so without httptools less is promised.
+# A longer query string is refused. httptools reads heads of requests of 80 kB at least. h11, as older uvicorns set it
+# up, reads 16 kB; whether it reads more depends on how the request was cut into packets, so less is promised then.
 QUERY_LIMIT = 60_000 if "httptools" in AutoHTTPProtocol.__module__ else 12_000
 
 # Serialization failure, deadlock; server shut down, crashed, not up yet; None: the connection was lost
@@ -108,7 +109,7 @@ def failure(_: Request, error: Exception) -> Response:
 
 UNAVAILABLE = "The database is not available. Try again."
 FAILURES: Dict[Optional[str], Tuple[int, str]] = {  # by SQLSTATE; 504 is what the public client tries again
-    "54000": (413, "The jobs are too many for one answer. Nothing was canceled. Use narrower filters."),
+    "54000": (413, "The jobs are too many for one call. Nothing was canceled. Use narrower filters."),
     "55P03": (504, "Jobs of this batch are locked. Nothing was canceled. Try again."),
     "57014": (504, "The cancel took too long. Nothing was canceled. Try again."),
     **{sqlstate: (504, "Other transactions got in the way. Nothing was canceled. Try again.")
@@ -130,7 +131,7 @@ async def call(project: UUID, batch: str, query: str, seconds: float) -> Tuple[i
 
 
 async def call_with_retries(project: UUID, batch: str, query: str, deadline: float) -> Tuple[int, bytes]:
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in itertools.count(1):
         try:
             return await call(project, batch, query, deadline - asyncio.get_running_loop().time())
         except PoolTimeout as error:  # no connection for so long that the client should hear of it
@@ -152,7 +153,6 @@ async def call_with_retries(project: UUID, batch: str, query: str, deadline: flo
             if error.sqlstate is None or error.sqlstate.startswith("57"):
                 await pool.check()  # the pool's idle connections are probably dead, too
             await asyncio.sleep(pause)
-    raise AssertionError("not reached")
 
 
 turns: "WeakValueDictionary[str, asyncio.Semaphore]" = WeakValueDictionary()

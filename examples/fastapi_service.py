@@ -92,7 +92,7 @@ app.add_route("/health", api_service.health)
 @app.patch("/api/v2/batches/{batch__id}/cancel/jobs", operation_id="cancel_jobs", summary="Cancel jobs of a batch",
            response_model=CancelResponse, dependencies=[Depends(HTTPBearer(auto_error=False))], responses={
                401: {"model": Failure, "description": "No token, or one that is not valid"},
-               413: {"model": Failure, "description": "Too many jobs for one answer"},
+               413: {"model": Failure, "description": "Too many jobs for one call"},
                414: {"model": Failure, "description": "Query string too long"},
                504: {"model": Failure, "description": "Locked, too slow or not available: try again"}})
 async def cancel_jobs(

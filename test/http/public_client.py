@@ -123,7 +123,7 @@ def test_failures(api: Service) -> None:
     same((status, shown(body), body["detail"][0]["loc"]), (422, "0: ", ["path", "batch__id"]), "a batch that is no uuid: 422, details below the message")
     status, body = connection.patch(batch, authorization="Bearer x.y.z")
     same((status, shown(body)), (401, "401: The token is not valid, or has expired."), "a bad token: 401")
-    for sqlstate, expected, message in (("54000", 413, "The jobs are too many for one answer. Nothing was canceled. Use narrower filters."),
+    for sqlstate, expected, message in (("54000", 413, "The jobs are too many for one call. Nothing was canceled. Use narrower filters."),
                                         ("23514", 500, "Internal error. Nothing was canceled.")):
         run(f"""CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
                 $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{sqlstate}'; END $$""")

@@ -289,16 +289,7 @@ def test_locks(log: Path) -> None:
         ok(len(waiting) == 10 and max(seconds for _, seconds in waiting) < 8, "a lock that stays: in time", sorted(seconds for _, seconds in waiting))
         same(statuses(batch), {job: "PENDING"}, "a lock that stays: nothing is canceled")
 
-        # a client that hangs up while its call waits, or waits for its turn to wait
-        api_2 = [api.hang_up(batch) for _ in range(4)]
-        wait_until(lambda: activity("wait_event_type = 'Lock'") == 2, "the requests do not wait")
-        for s in api_2:
-            s.close()
-        wait_until(lambda: not activity(), "statements go on though their clients have hung up")
         conn.rollback()
-        time.sleep(0.1)
-        same(statuses(batch), {job: "PENDING"}, "clients that hang up: their statements are canceled")
-        same(api.cancel(batch).canceled, [job], "clients that hang up: the next call finds everything in order")
 
         # longer than the client's patience
         run("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN new; END'")
@@ -309,16 +300,46 @@ def test_locks(log: Path) -> None:
         took = time.monotonic() - start
         ok(answer.status == 504 and 4.5 < took < 8, "a call that takes too long: 504 in time", answer, took)
         same(statuses(batch), {job: "RUNNING"}, "a call that takes too long: nothing is canceled")
+        run("DROP TRIGGER slow ON jobs")
 
-        # the service is killed in the midst of a call
+
+def test_gone(log: Path) -> None:
+    """Statements whose client or service is gone end long before any timeout."""
+    batch = str(uuid4())
+    job, = add_jobs(batch, ["PENDING"])
+    with service_running(log, changes="service.LOCK_PATIENCE = 20") as api, psycopg.connect(dbname=NAME) as conn:
+        def waiting() -> int:
+            return activity("wait_event_type = 'Lock'")
+
+        def end(name: str) -> None:
+            start = time.monotonic()
+            wait_until(lambda: not waiting(), f"{name}: the statement goes on")
+            took = time.monotonic() - start
+            ok(took < 10, f"{name}: the statement ends", took)
+
+        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+        # some wait for the lock, the others for their turn to wait
+        clients = [api.hang_up(batch) for _ in range(4)]
+        wait_until(lambda: waiting() == 2, "the requests do not wait")
+        for s in clients:
+            s.close()
+        end("clients that hang up")
+        conn.rollback()
+        time.sleep(0.1)
+        same(statuses(batch), {job: "PENDING"}, "clients that hang up: nothing is canceled")
+        same(api.cancel(batch).canceled, [job], "clients that hang up: the next call finds everything in order")
+
+        run("UPDATE jobs SET status = 'RUNNING' WHERE id = %s", job)
+        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
         s = api.hang_up(batch)
-        wait_until(lambda: activity("wait_event = 'PgSleep'"), "the call does not run")
+        wait_until(waiting, "the request does not wait")
         api.process.kill()
         api.process.wait()
-        wait_until(lambda: not activity(), "the statement goes on though the service was killed")
-        same((s.recv(1), statuses(batch)), (b"", {job: "RUNNING"}), "kill -9 of the service: its statement ends, nothing is canceled")
+        same(s.recv(1), b"", "kill -9 of the service: the client notices")
         s.close()
-        run("DROP TRIGGER slow ON jobs")
+        end("kill -9 of the service")
+        conn.rollback()
+        same(statuses(batch), {job: "RUNNING"}, "kill -9 of the service: nothing is canceled")
 
 
 def test_query_limit(log: Path) -> None:
@@ -398,6 +419,7 @@ def test(log: Path) -> None:
         test_retries(api)
         test_stop(api)
     test_locks(log)
+    test_gone(log)
     test_query_limit(log)
     test_workers(log)
 

@@ -378,6 +378,8 @@ def test_workers(log: Path) -> None:
         same([a.canceled for a in answers], [[id] for id in jobs], "two workers answer")
         children = subprocess.run(["pgrep", "-P", str(api.process.pid), "-f", "spawn_main"], stdout=subprocess.PIPE).stdout.split()
         same(len(children), 2, "two workers are two processes")
+    keyless = Service(log, TOKEN_KEY="")
+    ok(keyless.process.wait(PATIENCE) != 0 and "TOKEN_KEY is not set" in log.read_text(), "without a key for tokens the service does not start")
     wait_until(lambda: not activity("true"), "two workers: connections stay after the stop")
     ok(True, "two workers stop and leave no connection")
 

@@ -26,9 +26,9 @@ QUICK = "--quick" in sys.argv
 CLIENTS = 4
 OURS_NAME, UPDATE, ORM = "api_service.py", "UPDATE by hand, JSON in Python", "FastAPI, ORM, response model"
 MODULES = {OURS_NAME: "api_service", UPDATE: "rival_update", ORM: "rival_orm"}
-ONE = 40 if QUICK else 300  # requests in a round
-SIZES = {100: 3 if QUICK else 21, 10_000: 2 if QUICK else 7}  # jobs of a batch: rounds
-ONE_ROUNDS = 2 if QUICK else 13
+ONE = 40  # requests in a round
+SIZES = {100: 3 if QUICK else 60, 10_000: 2 if QUICK else 9}  # jobs of a batch: rounds
+ONE_ROUNDS = 2 if QUICK else 120
 LARGE = 10_000 if QUICK else 100_000
 GOALS = {1: (1.2, 2.5), 10_000: (10, 30)}
 

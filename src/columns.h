@@ -10,9 +10,11 @@
 #ifndef PASQAL_JOBS_COLUMNS_H
 #define PASQAL_JOBS_COLUMNS_H
 
+#include "labels.h"
+
 /*
- * The columns, in the order in which the API documents its fields.  Those up
- * to FIELD_COUNT are the response's; RETURNING lists them in this order, so
+ * The columns, in the order in which the API documents its fields.  The first
+ * ones are the fields of a response; RETURNING lists them in this order, so
  * that a field's number is also its attribute's, counted from 0.
  */
 typedef enum JobColumn
@@ -33,14 +35,13 @@ typedef enum JobColumn
 	COLUMN_SEQUENCE,
 	COLUMN_CREATION_ORDER,
 	COLUMN_SLURM_JOB_ID,
+	FIELD_COUNT,				/* the fields of a response end here */
 
-	/* only filters look at these */
-	COLUMN_USER_ID,
-	COLUMN_ORIGIN
+	/* for filters only */
+	COLUMN_USER_ID = FIELD_COUNT,
+	COLUMN_ORIGIN,
+	COLUMN_COUNT
 } JobColumn;
-
-#define FIELD_COUNT		(COLUMN_SLURM_JOB_ID + 1)
-#define COLUMN_COUNT	(COLUMN_ORIGIN + 1)
 
 /* What a column holds; decides its type in SQL and its form in a response */
 typedef enum ColumnKind
@@ -52,17 +53,22 @@ typedef enum ColumnKind
 	KIND_TIMESTAMPTZ,
 	KIND_JSONB,
 	KIND_TEXT_ARRAY,
-	KIND_STATUS,				/* JobStatus, another enum with its labels,
-								 * text or varchar */
-	KIND_ORIGIN					/* Origin, likewise */
+	KIND_LABEL					/* an enum with the labels of a set, text or
+								 * varchar; see label_column.h */
 } ColumnKind;
+
+#define KIND_COUNT		(KIND_LABEL + 1)
 
 typedef struct JobColumnDef
 {
 	const char *name;
 	ColumnKind	kind;
+	LabelSet	labels;			/* for KIND_LABEL */
 } JobColumnDef;
 
 extern const JobColumnDef job_columns[COLUMN_COUNT];	/* indexed by JobColumn */
+
+/* The type of each kind of column; InvalidOid for KIND_LABEL */
+extern const Oid column_types[KIND_COUNT];	/* indexed by ColumnKind */
 
 #endif							/* PASQAL_JOBS_COLUMNS_H */

@@ -15,9 +15,29 @@
 #error "pasqal_jobs needs PostgreSQL 15 or later"
 #endif
 
+/* 16 moved what a varlena is made of out of postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 18 has this in place of pg_attribute_noreturn(); it stands before extern */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn		pg_attribute_noreturn()
+#endif
+
+/* 18 lets a module tell its name and version */
+#ifndef PG_MODULE_MAGIC_EXT
+#define PG_MODULE_MAGIC_EXT(...)	PG_MODULE_MAGIC
+#endif
+
+/* Memory of a check hook's extra is malloc'd up to 15, and GUC's own since 16 */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size)	malloc(size)
+#endif
+
+/* 17 lets a module name its wait events */
+#if PG_VERSION_NUM < 170000
+#define WaitEventExtensionNew(name)	PG_WAIT_EXTENSION
 #endif
 
 #endif							/* PASQAL_JOBS_COMPAT_H */

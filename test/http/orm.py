@@ -8,7 +8,7 @@ import sys
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import psycopg
 
@@ -38,12 +38,13 @@ def page() -> Dict[str, Any]:
     return namespace
 
 
-def sqlstate(statement: str) -> Optional[str]:
+def refusal(statement: str) -> Tuple[Optional[str], str]:
+    """SQLSTATE and HINT."""
     try:
         run(statement)
     except psycopg.Error as error:
-        return error.sqlstate
-    return None
+        return error.sqlstate, error.diag.message_hint or ""
+    return None, ""
 
 
 def test_orders(app: Dict[str, Any]) -> None:
@@ -64,9 +65,38 @@ def test_orders(app: Dict[str, Any]) -> None:
         test_calls(app, name)
     run("DROP EXTENSION pasqal_jobs")
     same(run(CATALOG), alone, "DROP EXTENSION leaves the application alone")
-    same(sqlstate("CREATE EXTENSION pasqal_jobs SCHEMA app"), "42710", "CREATE EXTENSION into the application's schema fails, since the type is there")
+    sqlstate, hint = refusal("CREATE EXTENSION pasqal_jobs SCHEMA app")
+    same(sqlstate, "42710", "CREATE EXTENSION into the application's schema fails, since the type is there")
+    ok("CREATE EXTENSION pasqal_jobs SCHEMA " in hint, "with a hint at a schema of its own", hint)
     same(run("SELECT count(*) FROM pg_extension WHERE extname = 'pasqal_jobs'"), [(0,)], "and leaves nothing behind")
+    test_labels(app)
     app["engine"].dispose()
+
+
+def test_labels(app: Dict[str, Any]) -> None:
+    """The API has grown since: a status and an origin more."""
+    Job, JobStatus, cancel_jobs, engine = (app[key] for key in ("Job", "JobStatus", "cancel_jobs", "engine"))
+    run("CREATE EXTENSION pasqal_jobs SCHEMA pasqal")
+    run("ALTER TYPE app.jobstatus ADD VALUE 'CANCELING'")
+    run("ALTER TYPE app.origin ADD VALUE 'OVH'")
+    batch = uuid.uuid4()
+    with Session(engine) as session:
+        new = [Job(id=uuid.uuid4(), batch_id=batch, project_id=uuid.uuid4(), runs=1) for _ in range(3)]
+        first, second, _ = (job.id for job in new)
+        session.add_all(new)
+        session.flush()
+        session.execute(sqlalchemy.text("UPDATE app.jobs SET origin = 'OVH' WHERE id = :id"), {"id": first})
+        session.execute(sqlalchemy.text("UPDATE app.jobs SET status = 'CANCELING' WHERE id = :id"), {"id": second})
+        answer = cancel_jobs(session, batch, origin="OVH", status=["PENDING", "CANCELING"])
+        same([job["id"] for job in answer["data"]["jobs"]], [str(first)], "a label of the application's own enum is a value of the filter")
+        answer = cancel_jobs(session, batch, status="CANCELING")
+        same(answer["data"], {"jobs": [], "errors": {str(second): "Job cannot be canceled: its status is CANCELING"}}, "a status of its own is one that has ended")
+        try:
+            cancel_jobs(session, batch, origin="MARS")
+            ok(False, "another value is refused")
+        except sqlalchemy.exc.DataError as error:
+            ok("'OVH'" in error.orig.diag.message_detail, "another value is refused, with all labels that are permitted", error.orig.diag.message_detail)
+        session.rollback()
 
 
 def test_calls(app: Dict[str, Any], name: str) -> None:

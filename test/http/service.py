@@ -370,6 +370,18 @@ def test_query_limit(log: Path) -> None:
                 same(statuses(batch), {job: "PENDING"}, f"{parser}: of {length} bytes: all of it counts, or nothing")
 
 
+def test_max_jobs(log: Path) -> None:
+    """The belt that doc/api.md names for the role of a service."""
+    run(f"ALTER ROLE {NAME} SET pasqal_jobs.max_jobs = 2")
+    with service_running(log) as api:
+        batch = str(uuid4())
+        jobs = add_jobs(batch, ["PENDING"] * 3)
+        answer = api.cancel(batch)
+        same((answer.status, answer.body["code"], set(statuses(batch).values())), (413, 413, {"PENDING"}), "more than max_jobs: 413, nothing is canceled")
+        same(sorted(api.cancel(batch, {"id": jobs[:2]}).canceled), sorted(jobs[:2]), "as many as max_jobs: canceled")
+    run(f"ALTER ROLE {NAME} RESET pasqal_jobs.max_jobs")
+
+
 def test_workers(log: Path) -> None:
     with service_running(log, WORKERS="2") as api:
         batch = str(uuid4())
@@ -423,6 +435,7 @@ def test(log: Path) -> None:
     test_locks(log)
     test_gone(log)
     test_query_limit(log)
+    test_max_jobs(log)
     test_workers(log)
 
 

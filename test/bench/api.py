@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import psycopg
 

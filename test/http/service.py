@@ -3,6 +3,7 @@
 
 RESTART_COMMAND restarts the server; the rest of the environment is the one of harness.py.
 """
+import importlib.util
 import os
 import queue
 import signal
@@ -13,7 +14,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 from uuid import uuid4
 
 import psycopg
@@ -345,12 +346,9 @@ def test_gone(log: Path) -> None:
 def test_query_limit(log: Path) -> None:
     """Up to the limit each query string is read, however its packets are cut; beyond it none is."""
     for parser, limit in (("httptools", 60_000), ("h11", 12_000)):
-        if parser == "httptools":
-            try:
-                import httptools  # noqa: F401
-            except ImportError:
-                skip("the limit with httptools", "it is not installed")
-                continue
+        if parser == "httptools" and importlib.util.find_spec("httptools") is None:
+            skip("the limit with httptools", "it is not installed")
+            continue
         with service_running(log, without=["httptools", "uvloop"] if parser == "h11" else []) as api:
             for length, expected in ((limit, 200), (limit + 1, 414)):
                 batch = str(uuid4())

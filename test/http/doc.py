@@ -123,6 +123,49 @@ def prepared(name: str) -> str:
     return statement.replace("$1", f"%s::{type_}")
 
 
+def test_drivers() -> None:
+    """The table of drivers, as far as they are Python's: what comes back, and what a bad batch of cancel_jobs is."""
+    http, cancel = "SELECT body FROM cancel_jobs_http({0}, '')", "SELECT cancel_jobs({0}, '{{}}')"
+    unknown = str(uuid4())
+    with psycopg.connect(autocommit=True) as conn:
+        same([type(conn.execute(q.format("%s"), (unknown,)).fetchone()[0]) for q in (http, cancel)], [dict, dict], "psycopg 3: json and jsonb come back as dict")
+        try:
+            conn.execute(cancel.format("%s"), ("x",))
+            ok(False, "psycopg 3: a bad batch is an error")
+        except psycopg.Error as error:
+            same((error.sqlstate, error.diag.message_detail), ("22P02", None), "psycopg 3: a bad batch is 22P02 without DETAIL")
+    if installed("psycopg2"):
+        import psycopg2
+        conn = psycopg2.connect("")
+        with conn, conn.cursor() as cursor:
+            found = []
+            for q in (http, cancel):
+                cursor.execute(q.format("%s"), (unknown,))
+                found.append(type(cursor.fetchone()[0]))
+        same(found, [dict, dict], "psycopg2: likewise")
+        try:
+            with conn, conn.cursor() as cursor:
+                cursor.execute(cancel.format("%s"), ("x",))
+            ok(False, "psycopg2: a bad batch is an error")
+        except psycopg2.Error as error:
+            same((error.pgcode, error.diag.message_detail), ("22P02", None), "psycopg2: a bad batch likewise")
+        conn.close()
+    if installed("asyncpg"):
+        import asyncpg
+
+        async def with_asyncpg() -> List[Any]:
+            conn = await asyncpg.connect()
+            found: List[Any] = [type(await conn.fetchval(q.format("$1"), unknown)) for q in (http, cancel)]
+            try:
+                await conn.fetchval(cancel.format("$1"), "x")
+            except asyncpg.DataError as error:
+                found.append(type(error))
+            await conn.close()
+            return found
+
+        same(asyncio.new_event_loop().run_until_complete(with_asyncpg()), [str, str, asyncpg.DataError], "asyncpg: str, and a DataError of its own")
+
+
 def test_idempotency() -> None:
     batch = str(uuid4())
     add_jobs(batch, ["PENDING", "DONE"])
@@ -219,6 +262,7 @@ def test(log: Path) -> None:
         run("UPDATE jobs SET id = %s WHERE id = %s", job, *add_jobs(str(uuid4()), ["PENDING"]))
     with psycopg.connect(dbname=NAME, autocommit=True) as conn:
         test_blocks(conn)
+    test_drivers()
     test_idempotency()
     test_neighbours()
     test_worker()

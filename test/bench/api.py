@@ -6,6 +6,7 @@ instead of counted. Figures are medians, ratios are medians of the ratios within
 import os
 import random
 import re
+import signal
 import socket
 import sys
 import threading
@@ -194,6 +195,7 @@ def trigger_price() -> None:
 
 def main() -> int:
     random.seed(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the services end, too
     log = Path(os.environ["SANDBOX"]) / "services.log"
     harness.EXAMPLES = HERE.parents[1] / "examples"
     os.environ["PYTHONPATH"] = str(HERE)

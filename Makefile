@@ -42,8 +42,8 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
-SANDBOX_GOALS = demo demo-api test bench check-differential check-matrix check-setup check-trust check-upgrade \
-	deb dist help
+SANDBOX_GOALS = demo demo-api test bench bench-api check-differential check-matrix check-setup check-trust \
+	check-upgrade deb dist help
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -73,6 +73,8 @@ test:
 	@test/suite.sh
 bench:
 	@test/bench/run.sh
+bench-api:
+	@test/bench/api.sh
 check-differential:
 	@test/http/run.sh
 check-matrix:

@@ -4,7 +4,7 @@
 
 . "$(dirname "$0")/sandbox.sh"
 
-sandbox_create curl python3 python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool
+sandbox_create curl python3 python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool python3-jwt
 sandbox_start
 
 BATCH=b0000000-0000-4000-8000-000000000001
@@ -16,8 +16,13 @@ PORT=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0
 JOBS=http://127.0.0.1:$PORT/api/v2/batches/$BATCH/cancel/jobs
 HEALTH=http://127.0.0.1:$PORT/health
 
+# A secret that signs tokens: the caller's one names its project
+TOKEN_KEY=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+TOKEN=$(/usr/bin/python3 -c 'import jwt, sys, time
+print(jwt.encode({"project_id": sys.argv[1], "exp": int(time.time()) + 3600}, sys.argv[2], "HS256"))' "$OURS" "$TOKEN_KEY")
+
 start_service() {
-	export PORT PYTHONDONTWRITEBYTECODE=1 PASQAL_JOBS_DSN="dbname=postgres user=api_service"
+	export PORT TOKEN_KEY PYTHONDONTWRITEBYTECODE=1 PASQAL_JOBS_DSN="dbname=postgres user=api_service"
 	as_server sh -c 'echo $$ >"$0/service.pid" && exec /usr/bin/python3 examples/api_service.py >"$0/service.log" 2>&1' "$SANDBOX" &
 	SERVICE=$!
 	for _ in $(seq 100); do
@@ -50,6 +55,7 @@ ask() {
 
 	for argument in "$@"; do
 		case $argument in
+			*"$TOKEN") line="$line \"Authorization: Bearer \$TOKEN\"" ;;
 			*[!A-Za-z0-9_:/.=-]*) line="$line '$argument'" ;;
 			*) line="$line $argument" ;;
 		esac
@@ -74,8 +80,8 @@ sql <<-SQL
 	ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY own_project ON jobs TO api_service
 		USING (project_id = nullif(current_setting('api.project_id', true), '')::uuid);
-	INSERT INTO jobs (id, batch_id, project_id, status, runs, start_timestamp, end_timestamp)
-	SELECT ('a0000000-0000-4000-8000-000000000' || job)::uuid, '$BATCH', project::uuid, status::jobstatus, runs, started, ended
+	INSERT INTO jobs (id, batch_id, project_id, status, runs, created_at, start_timestamp, end_timestamp)
+	SELECT ('a0000000-0000-4000-8000-000000000' || job)::uuid, '$BATCH', project::uuid, status::jobstatus, runs, coalesce(started, '2023-03-23 10:40Z'), started, ended
 	FROM (VALUES
 		(101, '$OURS', 'DONE', 500, '2023-03-23 10:41Z'::timestamptz, '2023-03-23 10:42Z'::timestamptz),
 		(102, '$OURS', 'RUNNING', 500, '2023-03-23 10:43Z', NULL),
@@ -92,19 +98,19 @@ step "The service is up:"
 ask "$HEALTH"
 
 step "Cancel jobs by their ids. What cannot be canceled comes with the reason; a job of another project is not there:"
-ask -X PATCH -H "X-Project-Id: $OURS" "$JOBS?id=a0000000-0000-4000-8000-000000000101&id=a0000000-0000-4000-8000-000000000103&id=a0000000-0000-4000-8000-000000000201"
+ask -X PATCH -H "Authorization: Bearer $TOKEN" "$JOBS?id=a0000000-0000-4000-8000-000000000101&id=a0000000-0000-4000-8000-000000000103&id=a0000000-0000-4000-8000-000000000201"
 
-step "Cancel what runs since 10:43, a naive date-time is UTC:"
-ask -X PATCH -H "X-Project-Id: $OURS" "$JOBS?status=RUNNING&start_date=2023-03-23T10:43:00"
+step "Cancel what was created since 10:43, a naive date-time is UTC:"
+ask -X PATCH -H "Authorization: Bearer $TOKEN" "$JOBS?status=RUNNING&start_date=2023-03-23T10:43:00"
 
 step "A bad request: 422, all problems at once, and nothing is canceled:"
-ask -X PATCH -H "X-Project-Id: $OURS" "$JOBS?statsu=PENDING&min_runs=many&status=pending"
+ask -X PATCH -H "Authorization: Bearer $TOKEN" "$JOBS?statsu=PENDING&min_runs=many&status=pending"
 
-step "Without a project nobody gets in:"
+step "Without a token nobody gets in:"
 ask -X PATCH "$JOBS"
 
 step "Without filters: all that is left of ours. The other project's job stays:"
-ask -X PATCH -H "X-Project-Id: $OURS" "$JOBS"
+ask -X PATCH -H "Authorization: Bearer $TOKEN" "$JOBS"
 show_jobs
 
 stop_service

@@ -14,8 +14,9 @@
 
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
 SANDBOX_PG_PACKAGES=plproxy
-sandbox_create libipc-run-perl perl curl python3 python3-fastapi python3-pydantic \
-	python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool
+sandbox_create libipc-run-perl perl curl pgbouncer python3 python3-asyncpg python3-fastapi python3-greenlet \
+	python3-httptools python3-jsonschema python3-jwt python3-psycopg python3-psycopg-pool python3-psycopg2 \
+	python3-pydantic python3-sqlalchemy python3-starlette python3-uvicorn python3-uvloop
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
 
 passed=0
@@ -80,7 +81,8 @@ differential() {
 service() {
 	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
 		RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \
-		prove -v -e '' test/http/service.py
+		prove -v -e '' test/http/service.py test/http/public_client.py test/http/openapi.py \
+		test/http/doc.py test/http/orm.py test/http/pgbouncer.py
 }
 
 setup() {

@@ -1,0 +1,272 @@
+#!/usr/bin/python3
+"""doc/api.md: runs its blocks of SQL and Python in their order, then tests what they have made; prints TAP."""
+import ast
+import asyncio
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple
+from uuid import uuid4
+
+import psycopg
+
+from harness import ENDED, NAME, OURS, PATIENCE, add_jobs, in_threads, ok, run, same, skip, statuses, tap, wait_until
+
+PAGE = Path(__file__).resolve().parents[2] / "doc" / "api.md"
+BATCH = "5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3"
+JOBS = ["a0000000-0000-4000-8000-000000000101", "a0000000-0000-4000-8000-000000000102"]  # of batches of their own
+DRIVERS = {"psycopg2": "psycopg2", "asyncpg": "asyncpg", "SQLAlchemy": "sqlalchemy"}  # of which a block may need one
+
+
+class Block(NamedTuple):
+    heading: str
+    line: int
+    language: str
+    text: str
+    elsewhere: str  # why it is not run here
+
+
+def blocks(page: str) -> Iterator[Block]:
+    heading = elsewhere = ""
+    lines = iter(enumerate(page.splitlines(), 1))
+    for number, line in lines:
+        note = re.fullmatch(r"<!-- not run here: (needs .*) -->", line)
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("```"):
+            text = []
+            for _, inner in lines:
+                if inner == "```":
+                    break
+                text.append(inner)
+            yield Block(heading, number, line[3:], "\n".join(text), elsewhere)
+        elsewhere = note[1] if note else ""
+
+
+def installed(module: str) -> bool:
+    try:
+        __import__(module)
+        return True
+    except ImportError:
+        return False
+
+
+def too_late(*_: Any) -> None:
+    raise TimeoutError("it takes too long")
+
+
+def test_blocks(conn: psycopg.Connection) -> None:
+    """SQL runs in one session; Python shares one namespace, and may await."""
+    namespace: Dict[str, Any] = {"__name__": "doc"}
+    loop = asyncio.new_event_loop()
+    signal.signal(signal.SIGALRM, too_late)
+    for block in blocks(PAGE.read_text()):
+        name = f"line {block.line}, {block.heading}: the {block.language}"
+        if block.elsewhere:
+            ok(True, f"{name} {block.elsewhere}")
+        elif block.language not in ("sql", "python"):
+            ok(False, f"{name} is neither run nor marked as not run here")
+        elif block.language == "python" and not installed(DRIVERS.get(block.heading, "psycopg")):
+            skip(f"{name} runs", f"{DRIVERS[block.heading]} is not installed")
+        else:
+            signal.alarm(PATIENCE)
+            try:
+                if block.language == "sql":
+                    conn.execute(block.text)
+                else:
+                    code = compile(block.text, f"{PAGE.name}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+                    result = eval(code, namespace)
+                    if asyncio.iscoroutine(result):
+                        loop.run_until_complete(result)
+                ok(True, f"{name} runs")
+            except Exception as error:
+                ok(False, f"{name} runs", repr(error))
+            signal.alarm(0)
+    same(namespace.get("body_422"), '{"detail": [{"loc": ["query", "statsu"], "msg": "extra fields not permitted", "type": "value_error.extra"}]}',
+         "DETAIL is the body of the 422")
+
+
+def sqlstate(statement: str, *args: Any) -> Any:
+    try:
+        run(statement, *args)
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None
+
+
+class Waiting(threading.Thread):
+    """A statement that is expected to wait for a lock."""
+
+    def __init__(self, statement: str, *args: Any) -> None:
+        super().__init__(daemon=True)
+        self.statement, self.args, self.rows = statement, args, None
+        self.start()
+        wait_until(lambda: run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", NAME), f"it does not wait: {statement}")
+
+    def run(self) -> None:
+        try:
+            self.rows = run(self.statement, *self.args)
+        except psycopg.Error as error:
+            self.rows = error.sqlstate
+
+    def result(self) -> Any:
+        self.join(30)
+        return self.rows
+
+
+def prepared(name: str) -> str:
+    """The statement that the page prepares under that name, for a session of one's own."""
+    type_, statement = re.search(rf"PREPARE {name}\(([^)]*)\) AS\n(.*?);", PAGE.read_text(), re.S).groups()
+    return statement.replace("$1", f"%s::{type_}")
+
+
+def test_drivers() -> None:
+    """The table of drivers, as far as they are Python's: what comes back, and what a bad batch of cancel_jobs is."""
+    http, cancel = "SELECT body FROM cancel_jobs_http({0}, '')", "SELECT cancel_jobs({0}, '{{}}')"
+    unknown = str(uuid4())
+    with psycopg.connect(autocommit=True) as conn:
+        same([type(conn.execute(q.format("%s"), (unknown,)).fetchone()[0]) for q in (http, cancel)], [dict, dict], "psycopg 3: json and jsonb come back as dict")
+        try:
+            conn.execute(cancel.format("%s"), ("x",))
+            ok(False, "psycopg 3: a bad batch is an error")
+        except psycopg.Error as error:
+            same((error.sqlstate, error.diag.message_detail), ("22P02", None), "psycopg 3: a bad batch is 22P02 without DETAIL")
+    if installed("psycopg2"):
+        import psycopg2
+        conn = psycopg2.connect("")
+        with conn, conn.cursor() as cursor:
+            found = []
+            for q in (http, cancel):
+                cursor.execute(q.format("%s"), (unknown,))
+                found.append(type(cursor.fetchone()[0]))
+        same(found, [dict, dict], "psycopg2: likewise")
+        try:
+            with conn, conn.cursor() as cursor:
+                cursor.execute(cancel.format("%s"), ("x",))
+            ok(False, "psycopg2: a bad batch is an error")
+        except psycopg2.Error as error:
+            same((error.pgcode, error.diag.message_detail), ("22P02", None), "psycopg2: a bad batch likewise")
+        conn.close()
+    if installed("asyncpg"):
+        import asyncpg
+
+        async def with_asyncpg() -> List[Any]:
+            conn = await asyncpg.connect()
+            found: List[Any] = [type(await conn.fetchval(q.format("$1"), unknown)) for q in (http, cancel)]
+            try:
+                await conn.fetchval(cancel.format("$1"), "x")
+            except asyncpg.DataError as error:
+                found.append(type(error))
+            await conn.close()
+            return found
+
+        same(asyncio.new_event_loop().run_until_complete(with_asyncpg()), [str, str, asyncpg.DataError], "asyncpg: str, and a DataError of its own")
+
+
+def test_idempotency() -> None:
+    batch = str(uuid4())
+    add_jobs(batch, ["PENDING", "DONE"])
+    call = "SELECT status_code, body::text FROM cancel_jobs_once(%s, %s, %s, %s)"
+    answers = in_threads([lambda: run(call, OURS, "k", batch, "")] * 4)
+    ok(len({str(answer) for answer in answers}) == 1 and '"status":"CANCELED"' in answers[0][0][1].replace(" ", ""),
+       "idempotency key: four calls at once have one answer", answers)
+    same(run(call, OURS, "k", batch, ""), answers[0], "idempotency key: and later, too")
+    same(sqlstate(call, OURS, "k", batch, "status=DONE"), "23505", "idempotency key: of another request it is an error")
+    ok(run(call, OURS, "l", batch, "") != answers[0], "idempotency key: another key is another call")
+    same(run(call, OURS, "m", batch, "x=1")[0][0], 422, "idempotency key: a 422 is kept, too")
+
+
+def test_neighbours() -> None:
+    batch, other = sorted((str(uuid4()), str(uuid4())))
+    pending, done = add_jobs(batch, ["PENDING", "DONE"])
+    one = prepared("cancel_job")
+    rows = run(one, pending)
+    same([(error, job["status"]) for error, job in rows], [(None, "CANCELED")], "one job: is canceled")
+    same(run(one, done), [(ENDED + "DONE", None)], "one job: had ended")
+    same(run(one, str(uuid4())), [], "one job: is unknown")
+
+    first, = add_jobs(batch, ["PENDING"])
+    second, = add_jobs(other, ["PENDING"])
+    several = prepared("cancel_batches")
+    with psycopg.connect(dbname=NAME) as conn:
+        conn.execute("SELECT cancel_jobs(%s)", (batch,))
+        waiting = Waiting(several, [other, batch, other])
+        # it waits for the first of the sorted batches and has none of the second, or this would be a deadlock
+        answer = conn.execute("SELECT cancel_jobs(%s)", (other,)).fetchone()[0]
+        same([job["id"] for job in answer["data"]["jobs"]], [second], "several batches: callers meet in one order")
+    same([(str(id), answer["data"]["jobs"]) for id, answer in waiting.result()], [(batch, []), (other, [])], "several batches: each once, in its order")
+
+    batch, project = str(uuid4()), OURS
+    run("INSERT INTO batches (id) VALUES (%s)", batch)
+    with psycopg.connect(dbname=NAME) as conn:
+        job = str(conn.execute("SELECT add_job(%s, %s, 10)", (batch, project)).fetchone()[0])
+        waiting = Waiting("SELECT cancel_batch(%s)", batch)
+    same([[j["id"] for j in row[0]["data"]["jobs"]] for row in waiting.result()], [[job]], "a batch with its own row: a job that was being added is canceled, too")
+    same(sqlstate("SELECT add_job(%s, %s, 10)", batch, project), "55000", "a batch with its own row: afterwards it takes no more jobs")
+    same((run("SELECT status FROM batches WHERE id = %s", batch), statuses(batch)), ([("CANCELED",)], {job: "CANCELED"}), "a batch with its own row: both are canceled")
+
+
+def rows_of(statement: str, *args: Any) -> int:
+    with psycopg.connect(dbname=NAME) as conn:
+        return conn.execute(statement, args).rowcount
+
+
+def test_worker() -> None:
+    batch = str(uuid4())
+    job, = add_jobs(batch, ["PENDING"])
+    start, end = prepared("start_job"), prepared("end_job")
+    same((rows_of(start, job), rows_of(start, job)), (1, 0), "a worker starts a job once")
+    with psycopg.connect(dbname=NAME) as conn:
+        conn.execute("SELECT cancel_jobs(%s)", (batch,))
+        waiting: List[int] = []
+        thread = threading.Thread(target=lambda: waiting.append(rows_of(end, job)), daemon=True)
+        thread.start()
+        wait_until(lambda: run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s", NAME), "the worker does not wait")
+    thread.join(30)
+    same((waiting, statuses(batch)), ([0], {job: "CANCELED"}), "a worker that ends a job while it is canceled changes no row")
+
+    careless = "UPDATE jobs SET status = %s WHERE id = %s"
+    same((rows_of(careless, "DONE", job), rows_of(careless, "RUNNING", job), statuses(batch)), (0, 0, {job: "CANCELED"}), "keep_ended: a careless worker changes no row")
+    same((rows_of("UPDATE jobs SET progress = 100, status = 'CANCELED' WHERE id = %s", job), rows_of("UPDATE jobs SET progress = 99 WHERE id = %s", job)), (1, 1),
+         "keep_ended: other columns of an ended job can change")
+
+    # careless workers and cancels against each other: what was answered as canceled stays canceled
+    jobs = add_jobs(batch, ["RUNNING"] * 300)
+
+    def worker() -> None:
+        with psycopg.connect(dbname=NAME, autocommit=True) as conn:
+            for id in jobs:
+                conn.execute("UPDATE jobs SET status = 'DONE' WHERE id = %s", (id,))
+
+    def canceller() -> List[str]:
+        canceled: List[str] = []
+        with psycopg.connect(dbname=NAME, autocommit=True) as conn:
+            for n in range(0, len(jobs), 10):
+                answer = conn.execute("SELECT cancel_jobs(%s, jsonb_build_object('id', %s::uuid[]))", (batch, jobs[n:n + 10])).fetchone()[0]
+                canceled += [j["id"] for j in answer["data"]["jobs"]]
+        return canceled
+
+    _, canceled = in_threads([worker, canceller])
+    now = statuses(batch)
+    same([id for id in canceled if now[id] != "CANCELED"], [], "keep_ended: what was answered as canceled stays canceled")
+    same({now[id] for id in jobs} <= {"DONE", "CANCELED"}, True, "keep_ended: and each job has ended")
+
+
+def test(log: Path) -> None:
+    os.environ["PGDATABASE"] = NAME
+    add_jobs(BATCH, ["PENDING", "DONE", "RUNNING"])
+    for job in JOBS:
+        run("UPDATE jobs SET id = %s WHERE id = %s", job, *add_jobs(str(uuid4()), ["PENDING"]))
+    with psycopg.connect(dbname=NAME, autocommit=True) as conn:
+        test_blocks(conn)
+    test_drivers()
+    test_idempotency()
+    test_neighbours()
+    test_worker()
+
+
+if __name__ == "__main__":
+    sys.exit(tap(test))

@@ -142,7 +142,7 @@ sandbox_create() {
 	cp -a "$sharedir/." "$SANDBOX/root$sharedir/"
 
 	say "building for $("$PG_CONFIG" --version)"
-	for entry in Makefile pasqal_jobs.control pasqal_jobs--*.sql META.json README.md src sql expected test examples; do
+	for entry in Makefile pasqal_jobs.control pasqal_jobs--*.sql META.json README.md doc CONTRIBUTING.md SECURITY.md CHANGELOG.md src sql expected test examples; do
 		if compgen -G "$PROJECT/$entry" >/dev/null; then
 			(cd "$PROJECT" && cp -a $entry "$SANDBOX/build/")
 		fi

@@ -24,8 +24,8 @@ for my $node (@nodes)
 		"citus.local_hostname = '" . $node->host . "'", 'citus.enable_statistics_collection = off', 'citus.shard_count = 8',
 		'max_prepared_transactions = 50', 'max_connections = 60', 'deadlock_timeout = 50ms', '');
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION citus');
 }
+$_->safe_psql('postgres', 'CREATE EXTENSION citus') for @workers;
 
 # Runs SQL on the coordinator
 sub sql { return $coordinator->safe_psql('postgres', @_) }
@@ -38,19 +38,32 @@ sub try_sql
 	return ($stdout, $stderr);
 }
 
-sql(sprintf "SELECT citus_set_coordinator_host('%s', %d)", $coordinator->host, $coordinator->port);
-sql(sprintf "SELECT citus_add_node('%s', %d)", $_->host, $_->port) for @workers;
-sql('CREATE EXTENSION pasqal_jobs');
+# A block of SQL of the page, by the line that it begins with
+my $page = slurp_file('doc/growing.md');
+sub block
+{
+	my ($line) = @_;
+	$page =~ /^```sql\n(\Q$line\E.*?)^```/ms or die "doc/growing.md has no block that begins with $line";
+	return $1;
+}
+
+my %node = map { $_->name => $_ } @nodes;
+my $setup = block('CREATE EXTENSION citus;');
+$setup =~ s/'(\w+)', 5432/sprintf("'%s', %d", $node{$1}->host, $node{$1}->port)/ge;
+sql($setup);
 is($_->safe_psql('postgres', q{SELECT count(*) FROM pg_extension WHERE extname = 'pasqal_jobs'}), '1', $_->name . ' has the extension')
   for @workers;
+is(sql("SELECT citus_table_type FROM citus_tables WHERE table_name = 'jobs'::regclass"), 'distributed', 'a table of create_jobs_table() is distributed');
 
-# As in doc/growing.md: a table with the key that Citus asks for, and one with partitions
+# A table without partitions takes its place
+sql('DROP TABLE jobs');
+my ($status, $refusal) = try_sql("SELECT create_jobs_table('jobs'); SELECT create_distributed_table('jobs', 'batch_id')");
+like($refusal, qr/cannot create constraint on "jobs"/, 'one with the key (id) is refused');
+sql('DROP TABLE jobs; ' . block("SELECT create_jobs_table('jobs');"));
+
+# ... and another one has several
 sql(q{
 	SELECT create_jobs_table('plain');
-	SELECT create_jobs_table('jobs');
-	ALTER TABLE jobs DROP CONSTRAINT jobs_pkey, ADD PRIMARY KEY (batch_id, id);
-	DROP INDEX jobs_batch_id_idx;
-	SELECT create_distributed_table('jobs', 'batch_id');
 	SELECT create_jobs_table('parts', 2);
 	SELECT create_distributed_table('parts', 'batch_id');
 
@@ -193,13 +206,14 @@ is($workers[0]->safe_psql('postgres', "BEGIN; SELECT count(*), count(job) FROM c
 	sql("BEGIN; SELECT count(*), count(job) FROM cancel_jobs_rows(batch($other)); ROLLBACK"), 'a worker cancels jobs of the other worker');
 
 # Batches named by a query over the table
-is(sql(q{
-	BEGIN;
-	WITH open AS MATERIALIZED (
-		SELECT DISTINCT batch_id FROM jobs WHERE project_id = md5('project 1')::uuid AND status IN ('PENDING', 'RUNNING'))
-	SELECT count(*), bool_and(jsonb_array_length(cancel_jobs(batch_id, jsonb_build_object('project_id', md5('project 1'))) #> '{data,jobs}') > 0) FROM open;
-	SELECT count(*) FROM jobs WHERE project_id = md5('project 1')::uuid AND status IN ('PENDING', 'RUNNING');
-	ROLLBACK}), "40|t\n0", 'batches named by a materialized query over the table');
+my $project = sql(q{SELECT md5('project 1')::uuid});
+my $query = block('WITH open AS MATERIALIZED') =~ s/e0000000-0000-4000-8000-000000000001/$project/gr;
+my @open = split /\n/, sql("BEGIN; $query; SELECT count(*) FROM jobs WHERE project_id = '$project' AND status IN ('PENDING', 'RUNNING'); ROLLBACK");
+is(pop @open, '0', 'batches named by a materialized query over the table: every job of the project is canceled');
+is(scalar(grep { /^[-0-9a-f]{36}\|[1-4]$/ } @open), 40, '... in forty batches');
+(undef, my $pushed) = try_sql('SELECT cancel_jobs(batch_id) FROM jobs GROUP BY batch_id');
+like($pushed, qr/ERROR:/, '... and without MATERIALIZED it is an error');
+note $pushed;
 
 #
 # Transactions
@@ -261,14 +275,15 @@ sql(q{
 	CREATE ROLE operator LOGIN;
 	GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO operator;
 	GRANT SELECT ON plain TO operator;
-	ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
-	CREATE POLICY project ON jobs USING (project_id = nullif(current_setting('app.project', true), '')::uuid)});
-my $project = sql(q{SELECT md5('project 1')::uuid});
+} . block('ALTER TABLE jobs ENABLE ROW LEVEL SECURITY'));
 my $as_operator = "SET ROLE operator; SET citus.propagate_set_commands = 'local'; BEGIN;";
 my $held = take_batch(0);
 my $count = "SELECT count(*), count(job) FROM cancel_jobs_rows($held)";
 is(sql("$as_operator SET LOCAL app.project = '$project'; $count; SET LOCAL app.project = '00000000-0000-0000-0000-000000000000'; $count; ROLLBACK"), "7|3\n0|0",
 	'a policy sees what SET LOCAL says, with citus.propagate_set_commands = local');
+my $as_on_the_page = block("SET citus.propagate_set_commands = 'local';") =~ s/e0000000-0000-4000-8000-000000000001/$project/r;
+$as_on_the_page =~ s/cancel_jobs\('[-0-9a-f]+'\)/count(job) FROM cancel_jobs_rows($held)/;
+is(sql('SET ROLE operator; ' . $as_on_the_page =~ s/COMMIT/ROLLBACK/r), '3', '... as on the page');
 is(sql("SET ROLE operator; BEGIN; SET LOCAL app.project = '$project'; $count; ROLLBACK"), '0|0', '... not without');
 is((split /\n/, sql("$as_operator SELECT set_config('app.project', '$project', true); $count; ROLLBACK"))[-1], '0|0', '... nor what set_config() says');
 is(sql("SET ROLE operator; SET citus.propagate_set_commands = 'local'; SET app.project = '$project'; $count"), '0|0', '... nor SET');
@@ -361,6 +376,64 @@ sql(sprintf "SELECT citus_move_shard_placement(get_shard_id_for_distribution_col
 	map { $_->host, $_->port } @workers);
 is($session->query_safe("SELECT count(*), count(job) FROM cancel_jobs_rows($moved)"), '20|8', 'a shard that moved is found by a session that knew it');
 $session->quit;
+
+#
+# What Citus does not have, and what takes its place
+#
+sub refused
+{
+	my ($what, $sql, $error) = @_;
+	my (undef, $stderr) = try_sql("BEGIN; $sql");
+	like($stderr, $error, $what);
+}
+sql('CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$; CREATE VIEW seen AS SELECT * FROM jobs');
+refused('a trigger is refused', 'CREATE TRIGGER touch BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION touch()', qr/triggers are not supported on distributed tables/);
+refused('a cancel through a view is refused', "SET LOCAL pasqal_jobs.jobs_table = 'seen'; SELECT cancel_jobs($held)", qr/ERROR:  0A000: cannot modify views/);
+is(sql("SET pasqal_jobs.jobs_table = 'seen'; SELECT count(*) FROM cancel_jobs_preview($held)"), '20', '... a preview is not');
+refused('a purge by ctid is refused', 'DELETE FROM jobs WHERE ctid = ANY (ARRAY(SELECT ctid FROM jobs LIMIT 10))', qr/ERROR:  0A000: .*ctid/s);
+sql('CREATE INDEX CONCURRENTLY ON jobs USING brin (created_at)');
+is(sql(q{
+	BEGIN;
+	UPDATE jobs SET created_at = '2023-01-01 12:00+00', end_timestamp = '2023-01-02' WHERE status = 'DONE' AND runs = 3;
+	DELETE FROM jobs WHERE created_at >= '2023-01-01'::timestamptz AND created_at < '2023-01-01'::timestamptz + interval '1 day'
+		AND status IN ('DONE', 'ERROR', 'CANCELED') AND end_timestamp < now() - interval '90 days';
+	SELECT count(*) FROM jobs WHERE status = 'DONE' AND runs = 3;
+	ROLLBACK}), '0', '... a purge by days is not');
+
+# The identity column
+refused('undistribute_table wants no identity column', "SELECT undistribute_table('jobs')", qr/ERROR:  0A000: .*identity column/);
+refused('nor does another number of shards', "SELECT alter_distributed_table('jobs', shard_count => 4, cascade_to_colocated => false)", qr/ERROR:  0A000: .*identity column/);
+is($workers[0]->safe_psql('postgres', q{INSERT INTO jobs (batch_id, project_id, runs) VALUES (batch(99), batch(99), 1) RETURNING creation_order}), '281474976710657',
+	'numbers go up by node');
+sql('ALTER TABLE jobs RENAME TO numbered; ALTER INDEX jobs_pkey RENAME TO numbered_pkey; ' . block("SELECT create_jobs_table('jobs', 1);\nALTER TABLE jobs ALTER creation_order"));
+is(sql('SELECT count(*) FROM citus_tables WHERE table_name = \'jobs\'::regclass'), '0', '... a sequence in its place goes both ways');
+sql('DROP TABLE jobs; ALTER TABLE numbered RENAME TO jobs');
+
+# A schema for each tenant
+is(sql(q{
+	SET citus.enable_schema_based_sharding = on;
+	CREATE SCHEMA noticed;
+	SELECT create_jobs_table('noticed.jobs');
+	SELECT count(*) FROM citus_tables WHERE table_name = 'noticed.jobs'::regclass}), "noticed.jobs\n0", 'a table that a function makes in the schema of a tenant is not distributed');
+is(sql(block('CREATE SCHEMA tenant;') . q{
+	SELECT citus_table_type FROM citus_tables WHERE table_name = 'tenant.jobs'::regclass;
+	INSERT INTO tenant.jobs SELECT * FROM plain WHERE batch_id = batch(3);
+	SELECT count(*), count(job) FROM cancel_jobs_rows(batch(3))}), "tenant.jobs\n\nschema\n20|8", '... but with the schema, afterwards');
+
+# Partitions by age
+my $by_age = block("SELECT create_jobs_table('shape');");
+$by_age =~ s/^(?=SET )/SELECT create_distributed_table('jobs_by_age', 'batch_id');\nINSERT INTO jobs_by_age SELECT (jsonb_populate_record(NULL::jobs_by_age, to_jsonb(p) || '{"created_at": "2026-10-05"}')).* FROM plain AS p WHERE batch_id = batch(3);\n/m;
+$by_age =~ s/cancel_jobs\(.*\)/count(*), count(job) FROM cancel_jobs_rows(batch(3))/;
+is(sql("$by_age; SELECT count(*) FROM jobs_by_age"), "shape\n\n20|8\n0", 'a table with partitions by age');
+
+#
+# A distributed function runs with other settings. Last, as it cannot be undone
+#
+sql("SELECT create_distributed_function('cancel_jobs(uuid,jsonb)', 'batch', colocate_with => 'jobs')");
+my $elsewhere = take_batch(0);
+my $literal = sql("SELECT $elsewhere");
+my $delegated = sql("SET pasqal_jobs.jobs_table = 'plain'; SELECT cancel_jobs('$literal')");
+is($both->($elsewhere), '8', 'a distributed function cancels jobs of another table than the caller says');
 
 $_->stop for @nodes;
 done_testing();

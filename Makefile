@@ -9,15 +9,20 @@ EXTENSION = pasqal_jobs
 MODULE_big = pasqal_jobs
 OBJS = \
 	src/pasqal_jobs.o \
+	src/http.o \
 	src/rows.o \
 	src/chunks.o \
+	src/call.o \
+	src/settings.o \
 	src/filters.o \
 	src/parse_value.o \
 	src/query_string.o \
 	src/problems.o \
 	src/jobs_relation.o \
+	src/label_column.o \
 	src/columns.o \
 	src/cancel.o \
+	src/batch_lock.o \
 	src/ledger.o \
 	src/statement.o \
 	src/response.o \
@@ -30,9 +35,9 @@ PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"
 
 PG_CPPFLAGS = -I$(srcdir)/src
 
-REGRESS = setup cancel filters problems relations http rows calls security chunks install
+REGRESS = setup cancel filters problems relations http rows calls security ddl chunks install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
-	job-comes-back repeatable-read lock-timeout deadlock lock-order partitioned
+	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 

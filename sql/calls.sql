@@ -88,7 +88,7 @@ $$;
 CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
 BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); SELECT told(cancel_jobs(batch(3), '{"max_runs": 100}')); ROLLBACK;
 DROP TRIGGER children ON jobs;
--- a trigger's statements are planned by the session's settings, which stay what they are, also after an error
+-- the planner's settings are the session's, before, in and after a call
 CREATE FUNCTION settings() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	RAISE NOTICE '% %: enable_indexscan = %, enable_seqscan = %, jit kept = %, synchronize_seqscans = %', tg_when, tg_level, current_setting('enable_indexscan'),

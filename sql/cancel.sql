@@ -1,7 +1,6 @@
 --
 -- The main job: the whole answer, and what a cancel does to the table
 --
-SELECT submit(batch(1));
 BEGIN;
 SELECT jsonb_pretty(cancel_jobs(batch(1), '{"id__starts_with": "0000000"}')
 	   #- '{data,jobs,0,updated_at}' #- '{data,jobs,0,end_timestamp}'

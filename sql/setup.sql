@@ -70,3 +70,5 @@ BEGIN
 	RETURN NEXT;
 END
 $$;
+
+SELECT submit(batch(1));

@@ -6,30 +6,33 @@
  * Every job that matches as the call begins gets exactly one answer with its
  * true final status, whatever other sessions do meanwhile:
  *
- * 1. What matches is read, with a snapshot taken now.  Jobs that have ended
- *	  are answered by that; the cancelable ones are owed an answer.
- * 2. One UPDATE cancels.  Its conditions stand on the row itself, so that it
+ * 1. The lock of the batch is taken, unless a single job is named.
+ * 2. The jobs that match are read, with a snapshot taken now.  Jobs that have
+ *	  ended are answered for by that; the cancelable ones are open.  A call
+ *	  that has to wait for the lock reads before it waits, since it answers for
+ *	  the jobs that match as it begins.
+ * 3. One UPDATE cancels.  Its conditions are about the row itself, so that it
  *	  tests them again on the version that it locks.  Each row that it returns
  *	  as CANCELED is answered.
- * 3. What is still owed an answer (a job that ended or was edited in between,
- *	  one that a trigger or a policy kept) is looked at again, with a new
- *	  snapshot.  That is rare, and rarer still is a job that has come back by
- *	  then and is canceled after all.
+ * 4. Jobs that are still open (they ended or were edited in between, or a
+ *	  trigger or a policy kept them) are looked at again, with a new snapshot.
+ *	  That is rare, and even rarer is a job that has come back by then and is
+ *	  canceled after all.
  *
- * Jobs that were named by id are owed an answer in any case, so for them the
- * first step is left out.
+ * Jobs that are named by id get an answer in any case, so for them the second
+ * step is left out.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "batch_lock.h"
 #include "cancel.h"
-#include "columns.h"
 #include "ledger.h"
 #include "statement.h"
 
@@ -40,10 +43,11 @@
 #define WHY_NO_MATCH	"Job does not match the other filters"
 
 /*
- * A job that ended, or did not match, when the UPDATE began, and yet can be
+ * A job that had ended, or did not match, when the UPDATE began, but can be
  * canceled when it is looked at again, has come back in between, unless
- * something kept it.  Where nothing can, the UPDATE is repeated for such jobs,
- * but not for ever: a job that comes and goes so often is told as kept.
+ * something kept it.  On a relation on which nothing can keep a job the UPDATE
+ * is repeated for such jobs, but not forever: a job that comes and goes more
+ * often is reported as kept.
  */
 #define MAX_REPEATS		3
 
@@ -52,15 +56,25 @@ typedef struct Cancel
 {
 	const JobsRelation *relation;
 	const CancelObserver *observer;
-	bool		listed;			/* the jobs are those of the filter id */
-	bool		named;			/* ... and each is owed an answer */
+	bool		named;			/* the jobs are named by id, and each gets an
+								 * answer */
 	uint64		canceled;		/* jobs so far */
-	bool		repeat;			/* jobs that came back are to stay open */
+	bool		repeat;			/* jobs that came back stay open */
 	bool		came_back;		/* ... and there are some */
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
 } Cancel;
+
+static void
+init_cancel(Cancel *call, const Request *request, bool named)
+{
+	memset(call, 0, sizeof(*call));
+	call->relation = request->relation;
+	call->named = named;
+	call->context = CurrentMemoryContext;
+	call->ledger = ledger_create(CurrentMemoryContext);
+}
 
 /* Why a job of a status that is not cancelable was not canceled */
 static const char *
@@ -87,22 +101,21 @@ static void
 enter_match(TupleTableSlot *row, void *arg)
 {
 	Cancel	   *call = arg;
-	Datum		status = row->tts_values[1];
-	bool		status_null = row->tts_isnull[1];
+	Datum		status = row->tts_values[RESULT_STATUS];
+	bool		status_null = row->tts_isnull[RESULT_STATUS];
 
-	if (row->tts_isnull[0])
-		return;					/* a view may show such a job; nobody could
-								 * be told of it */
-	ledger_enter(call->ledger, DatumGetUUIDP(row->tts_values[0]),
+	if (row->tts_isnull[RESULT_ID])
+		return;					/* an answer needs an id */
+	ledger_enter(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]),
 				 job_is_cancelable(job_status(call->relation, status, status_null)) ? NULL :
 				 why_status(call, status, status_null));
 }
 
 /* The jobs of the filter id, all open */
 static void
-enter_listed(Cancel *call, const Filters *filters)
+enter_listed(Cancel *call, const Request *request)
 {
-	const FilterValues *ids = &filters->of[FILTER_ID];
+	const FilterValues *ids = &request->filters.of[FILTER_ID];
 
 	for (int i = 0; i < ids->count; i++)
 	{
@@ -133,15 +146,15 @@ static void
 settle(TupleTableSlot *row, void *arg)
 {
 	Cancel	   *call = arg;
-	Datum		status = row->tts_values[1];
-	bool		status_null = row->tts_isnull[1];
+	Datum		status = row->tts_values[RESULT_STATUS];
+	bool		status_null = row->tts_isnull[RESULT_STATUS];
 	const char *why;
 
-	if (row->tts_isnull[0])
+	if (row->tts_isnull[RESULT_ID])
 		return;
 	if (!job_is_cancelable(job_status(call->relation, status, status_null)))
 		why = why_status(call, status, status_null);
-	else if (DatumGetBool(row->tts_values[2]))
+	else if (DatumGetBool(row->tts_values[RESULT_MORE]))
 	{
 		if (call->repeat)
 		{
@@ -153,41 +166,25 @@ settle(TupleTableSlot *row, void *arg)
 	else if (call->named)
 		why = WHY_NO_MATCH;
 	else
-		return;					/* edited meanwhile: it is not meant any more */
-	ledger_settle(call->ledger, DatumGetUUIDP(row->tts_values[0]), why);
+		return;					/* edited meanwhile; it no longer matches */
+	ledger_settle(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]), why);
 }
 
 /*
- * Looks again at the jobs that are still owed an answer, and cancels those
- * that came back
+ * Looks again at the jobs that are still open, and cancels those that came
+ * back.
  */
 static void
-look_at_open(Cancel *call, const StatementArgs *args)
+look_at_open(Cancel *call, const Request *request)
 {
-	Filters		filters = *args->filters;
-	FilterValues *ids = &filters.of[FILTER_ID];
-	StatementArgs again = *args;
+	Request		again = *request;
+	FilterValues *ids = &again.filters.of[FILTER_ID];
 	size_t		open;
 
-	again.filters = &filters;
-	ids->values = NULL;
 	for (int repeats = 0; (open = ledger_count_open(call->ledger)) > 0; repeats++)
 	{
-		if (open > PG_INT32_MAX / 2)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("too many jobs for one call"),
-					 errhint("Narrow the filters, or use cancel_jobs_in_chunks.")));
-
-		if (ids->values == NULL)
-			ids->values = MemoryContextAllocHuge(call->context, open * sizeof(Datum));
-		ids->count = 0;
-		for (size_t i = 0; i < call->ledger->count; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (call->ledger->entries[i].outcome == NULL)
-				ids->values[ids->count++] = UUIDPGetDatum(&call->ledger->entries[i].id);
-		}
+		ids->values = ledger_open_ids(call->ledger, open);
+		ids->count = (int) open;
 
 		call->repeat = repeats < MAX_REPEATS && !call->relation->may_keep;
 		call->came_back = false;
@@ -201,52 +198,44 @@ look_at_open(Cancel *call, const StatementArgs *args)
 /*
  * cancel
  *
- * Cancels the cancelable jobs of the batch that match the filters, tells the
- * observer of each job that the scope owes an answer, and returns how many
- * were canceled.  SPI must be connected.  All memory, that of the reasons
- * given included, is taken from the current context, which the caller resets
- * or deletes.  Whatever a statement raises (40001, 40P01, 42501, 57014 …)
- * passes through; nothing is done then once the caller's transaction or
+ * Cancels the cancelable jobs of the batch that match the filters, calls the
+ * observer for each job that the scope answers for, and returns how many were
+ * canceled.  SPI must be connected.  All memory, including that of the reasons
+ * given, is taken from the current context, which the caller resets or
+ * deletes.  Whatever a statement raises (40001, 40P01, 42501, 55000, 57014,
+ * ...) passes through; then nothing is done once the caller's transaction or
  * subtransaction has ended.
  */
 uint64
-cancel(const JobsRelation *relation, Datum batch, const Filters *filters,
-	   CancelScope scope, const CancelObserver *observer)
+cancel(const Request *request, CancelScope scope, const CancelObserver *observer)
 {
-	StatementArgs args = {
-		.relation = relation,
-		.batch = batch,
-		.timestamp = GetCurrentTransactionStartTimestamp(),
-		.filters = filters,
-	};
-	Cancel		call = {
-		.relation = relation,
-		.observer = observer,
-		.listed = filter_present(filters, FILTER_ID),
-		.named = filter_present(filters, FILTER_ID) && scope == CANCEL_CALL,
-		.ledger = ledger_create(CurrentMemoryContext),
-		.context = CurrentMemoryContext,
-	};
-	Ledger	   *ledger = call.ledger;
+	const JobsRelation *relation = request->relation;
+	bool		listed = request_lists_jobs(request);
+	bool		single = listed && request->filters.of[FILTER_ID].count == 1;
+	bool		locked;
+	Cancel		call;
 
-	if (call.listed)
-		enter_listed(&call, filters);
+	init_cancel(&call, request, listed && scope == CANCEL_CALL);
+	call.observer = observer;
+
+	/* what is read of a foreign table must not be older than the lock (40001) */
+	locked = single ||
+		batch_lock(relation, request->batch, relation->shape.relkind == RELKIND_FOREIGN_TABLE);
+	if (listed)
+		enter_listed(&call, request);
 	else
-		statement_execute(STATEMENT_MATCH, &args, enter_match, &call);
+		statement_execute(STATEMENT_MATCH, request, enter_match, &call);
+	if (!locked)
+		batch_lock(relation, request->batch, true);
 
 	if (observer->expect)
-		observer->expect(ledger_count_open(ledger), observer->arg);
-	statement_execute(STATEMENT_CANCEL, &args, strike_off, &call);
+		observer->expect(ledger_count_open(call.ledger), observer->arg);
+	statement_execute(STATEMENT_CANCEL, request, strike_off, &call);
 
-	look_at_open(&call, &args);
+	look_at_open(&call, request);
 
-	ledger_sort(ledger, call.named ? WHY_NOT_FOUND : NULL);
-	for (size_t i = 0; i < ledger->count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		observer->not_canceled(&ledger->entries[i].id, ledger->entries[i].outcome,
-							   observer->arg);
-	}
+	ledger_report(call.ledger, call.named ? WHY_NOT_FOUND : NULL,
+				  observer->not_canceled, observer->arg);
 	return call.canceled;
 }
 
@@ -254,7 +243,7 @@ cancel(const JobsRelation *relation, Datum batch, const Filters *filters,
 typedef struct Preview
 {
 	Cancel		call;			/* for what it shares with a cancel */
-	void		(*tell) (const pg_uuid_t *id, JobStatus status, const char *why, void *arg);
+	PreviewCallback callback;
 	void	   *arg;
 } Preview;
 
@@ -263,64 +252,46 @@ static void
 foresee(TupleTableSlot *row, void *arg)
 {
 	Preview    *p = arg;
-	Datum		value = row->tts_values[1];
-	bool		isnull = row->tts_isnull[1];
+	Datum		value = row->tts_values[RESULT_STATUS];
+	bool		isnull = row->tts_isnull[RESULT_STATUS];
 	JobStatus	status = job_status(p->call.relation, value, isnull);
 	const char *why = NULL;
 
-	if (row->tts_isnull[0])
+	if (row->tts_isnull[RESULT_ID])
 		return;
 	if (!job_is_cancelable(status))
 		why = why_status(&p->call, value, isnull);
-	else if (p->call.named && !DatumGetBool(row->tts_values[2]))
+	else if (p->call.named && !DatumGetBool(row->tts_values[RESULT_MORE]))
 		why = WHY_NO_MATCH;
-	if (p->call.named)
-		ledger_settle(p->call.ledger, DatumGetUUIDP(row->tts_values[0]), LEDGER_CANCELED);
-	p->tell(DatumGetUUIDP(row->tts_values[0]), status, why, p->arg);
+	ledger_strike_off(p->call.ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]));
+	p->callback(DatumGetUUIDP(row->tts_values[RESULT_ID]), status, why, p->arg);
+}
+
+/* A job that was named and is not there */
+static void
+foresee_missing(const pg_uuid_t *id, const char *why, void *arg)
+{
+	Preview    *p = arg;
+
+	p->callback(id, JOB_STATUS_OTHER, why, p->arg);
 }
 
 /*
  * preview
  *
- * Tells for each job that a cancel would answer for what the answer would be
- * (NULL: canceled), as the snapshot of the calling statement sees it.  Nothing
- * is changed and no row is locked.  SPI must be connected; memory as in
- * cancel.
+ * Calls the callback for each job that a cancel would answer for, as the
+ * snapshot of the calling statement sees it.  Nothing is changed and no row is
+ * locked.  SPI must be connected; memory as in cancel.
  */
 void
-preview(const JobsRelation *relation, Datum batch, const Filters *filters,
-		void (*tell) (const pg_uuid_t *id, JobStatus status, const char *why, void *arg),
-		void *arg)
+preview(const Request *request, PreviewCallback callback, void *arg)
 {
-	StatementArgs args = {
-		.relation = relation,
-		.batch = batch,
-		.filters = filters,
-	};
-	Preview		p = {
-		.call = {
-			.relation = relation,
-			.named = filter_present(filters, FILTER_ID),
-			.ledger = ledger_create(CurrentMemoryContext),
-			.context = CurrentMemoryContext,
-		},
-		.tell = tell,
-		.arg = arg,
-	};
-	Ledger	   *ledger = p.call.ledger;
+	Preview		p = {.callback = callback, .arg = arg};
+	bool		named = request_lists_jobs(request);
 
-	if (!p.call.named)
-	{
-		statement_execute_read_only(STATEMENT_MATCH, &args, foresee, &p);
-		return;
-	}
-
-	enter_listed(&p.call, filters);
-	statement_execute_read_only(STATEMENT_LOOK, &args, foresee, &p);
-	for (size_t i = 0; i < ledger->count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (ledger->entries[i].outcome == NULL)
-			tell(&ledger->entries[i].id, JOB_STATUS_OTHER, WHY_NOT_FOUND, arg);
-	}
+	init_cancel(&p.call, request, named);
+	if (named)
+		enter_listed(&p.call, request);
+	statement_execute(named ? STATEMENT_LOOK : STATEMENT_MATCH, request, foresee, &p);
+	ledger_report(p.call.ledger, WHY_NOT_FOUND, foresee_missing, &p);
 }

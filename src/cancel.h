@@ -11,10 +11,9 @@
 #include "executor/tuptable.h"
 #include "utils/uuid.h"
 
-#include "filters.h"
-#include "jobs_relation.h"
+#include "request.h"
 
-/* Whoever wants to know what a cancel does */
+/* Functions that a cancel calls as it learns what becomes of the jobs */
 typedef struct CancelObserver
 {
 	/*
@@ -27,33 +26,34 @@ typedef struct CancelObserver
 	void		(*canceled) (TupleTableSlot *row, void *arg);
 
 	/*
-	 * A job was not, and why; called after the last canceled one, in the order
-	 * of ids.  Both stay as long as the memory context of the cancel.
+	 * A job was not canceled, and why; called after the last canceled one, in
+	 * the order of ids.  Both arguments stay as long as the memory context of
+	 * the cancel.
 	 */
 	void		(*not_canceled) (const pg_uuid_t *id, const char *why, void *arg);
 
 	void	   *arg;
 } CancelObserver;
 
-/* To whom a cancel owes an answer */
+/* Which jobs a cancel answers for */
 typedef enum CancelScope
 {
-	/* Every job that matches as the call begins; or that was named by id */
+	/* Every job that matches as the call begins, or that is named by id */
 	CANCEL_CALL,
 
 	/*
 	 * The filter id is a list of jobs that matched some time ago: those that
-	 * are gone since or no longer match are owed nothing
+	 * are gone or no longer match are left out
 	 */
 	CANCEL_WORK_LIST
 } CancelScope;
 
-extern uint64 cancel(const JobsRelation *relation, Datum batch,
-					 const Filters *filters, CancelScope scope,
+/* Called with each job of a preview; why is NULL for a job to be canceled */
+typedef void (*PreviewCallback) (const pg_uuid_t *id, JobStatus status,
+								 const char *why, void *arg);
+
+extern uint64 cancel(const Request *request, CancelScope scope,
 					 const CancelObserver *observer);
-extern void preview(const JobsRelation *relation, Datum batch, const Filters *filters,
-					void (*tell) (const pg_uuid_t *id, JobStatus status,
-								  const char *why, void *arg),
-					void *arg);
+extern void preview(const Request *request, PreviewCallback callback, void *arg);
 
 #endif							/* PASQAL_JOBS_CANCEL_H */

@@ -4,10 +4,14 @@
  *	  The procedure cancel_jobs_in_chunks: a cancel that is committed chunk by
  *	  chunk.
  *
- * What is to be canceled is fixed as the procedure starts, and each job of
- * that work list is tried once, so that it ends whatever triggers, policies
- * and new jobs do.  Jobs that wait come before those that run: nothing new
- * starts meanwhile.
+ * The jobs to be canceled are fixed as the procedure starts, and each job of
+ * this work list is tried once, so that the procedure ends whatever triggers,
+ * policies and new jobs do.  Pending jobs come before running ones, so that
+ * few of them start meanwhile.
+ *
+ * Locks and snapshots end with each chunk.  So nothing that was looked up in
+ * one chunk is used in the next but the ids of the work list: the relation is
+ * opened anew, and must be the same one with columns of the same types.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,8 +27,9 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
+#include "call.h"
 #include "cancel.h"
-#include "pasqal_jobs.h"
+#include "settings.h"
 #include "statement.h"
 
 /* One job that is to be canceled */
@@ -36,26 +41,28 @@ typedef struct WorkItem
 	bool		running;
 } WorkItem;
 
+/* Settings that must survive the commits, since they decide what is canceled */
+typedef struct SessionState
+{
+	Oid			role;
+	char	   *jobs_table;
+	char	   *notify_channel;
+} SessionState;
+
 /* What is to be done, and what has been done */
 typedef struct Work
 {
-	const JobsRelation *relation;
-	bool		named;			/* the jobs were named by id */
-	MemoryContext context;		/* of the items */
+	Call	   *call;
+	SessionState session;		/* as the procedure began */
+	Oid			relid;			/* likewise */
+	JobsShape	shape;
 	WorkItem   *items;
 	size_t		count;
 	size_t		capacity;
+	size_t		done;			/* jobs tried */
 	uint64		canceled;
 	uint64		failed;
 } Work;
-
-/* Of the caller's state what decides which jobs are canceled, and who hears */
-typedef struct CallerState
-{
-	Oid			user;
-	char	   *jobs_table;
-	char	   *notify_channel;
-} CallerState;
 
 static WorkItem *
 add_item(Work *work)
@@ -64,7 +71,7 @@ add_item(Work *work)
 	{
 		work->capacity = Max(64, work->capacity * 2);
 		work->items = work->items == NULL ?
-			MemoryContextAlloc(work->context, work->capacity * sizeof(WorkItem)) :
+			MemoryContextAlloc(work->call->context, work->capacity * sizeof(WorkItem)) :
 			repalloc_huge(work->items, work->capacity * sizeof(WorkItem));
 	}
 	return memset(&work->items[work->count++], 0, sizeof(WorkItem));
@@ -75,25 +82,26 @@ static void
 add_match(TupleTableSlot *row, void *arg)
 {
 	Work	   *work = arg;
-	JobStatus	status = job_status(work->relation, row->tts_values[1], row->tts_isnull[1]);
+	JobStatus	status = job_status(&work->call->relation, row->tts_values[RESULT_STATUS],
+									row->tts_isnull[RESULT_STATUS]);
 	WorkItem   *item;
 
-	if (row->tts_isnull[0])
+	if (row->tts_isnull[RESULT_ID])
 		return;
 	if (!job_is_cancelable(status))
 	{
-		/* of those that were named, each is answered for below */
-		if (!work->named)
+		/* jobs that are named are counted in build_work_list */
+		if (!request_lists_jobs(&work->call->request))
 			work->failed++;
 		return;
 	}
 
 	item = add_item(work);
-	item->id = *DatumGetUUIDP(row->tts_values[0]);
+	item->id = *DatumGetUUIDP(row->tts_values[RESULT_ID]);
 	item->running = status == JOB_RUNNING;
-	item->no_creation_order = row->tts_isnull[2];
+	item->no_creation_order = row->tts_isnull[RESULT_MORE];
 	if (!item->no_creation_order)
-		item->creation_order = DatumGetInt64(row->tts_values[2]);
+		item->creation_order = DatumGetInt64(row->tts_values[RESULT_MORE]);
 }
 
 static int
@@ -112,6 +120,18 @@ compare_items(const void *a, const void *b)
 	return memcmp(&wa->id, &wb->id, UUID_LEN);
 }
 
+/* Reads the work list; every job named by id that is not in it has failed */
+static void
+build_work_list(Work *work)
+{
+	const Request *request = &work->call->request;
+
+	statement_execute(STATEMENT_WORK_LIST, request, add_match, work);
+	qsort(work->items, work->count, sizeof(WorkItem), compare_items);
+	if (request_lists_jobs(request))
+		work->failed = Max(request->filters.of[FILTER_ID].count - (int64) work->count, 0);
+}
+
 static void
 ignore_canceled(TupleTableSlot *row, void *arg)
 {
@@ -123,47 +143,101 @@ count_failed(const pg_uuid_t *id, const char *why, void *arg)
 	((Work *) arg)->failed++;
 }
 
-/* Cancels the jobs of some items of the work list, and commits */
-static void
-cancel_chunk(Work *work, WorkItem *items, size_t count, Oid relid, Datum batch,
-			 const Filters *filters)
+/* In memory of the current context */
+static SessionState
+session_state(void)
 {
-	MemoryContext before = CurrentMemoryContext;
-	MemoryContext chunk = create_call_context(CurrentMemoryContext);
+	return (SessionState) {
+		GetUserId(), pstrdup(pasqal_jobs_table), pstrdup(pasqal_jobs_notify_channel)
+	};
+}
+
+/*
+ * Raises 55000 if a setting that decides what is canceled has changed: with
+ * the first commit, if it was set by SET LOCAL, or by a trigger of a chunk.
+ */
+static void
+check_session_state(const Work *work)
+{
+	const SessionState *before = &work->session;
+	const char *changed = NULL;
+
+	if (GetUserId() != before->role)
+		changed = "role";
+	else if (strcmp(pasqal_jobs_table, before->jobs_table) != 0)
+		changed = "pasqal_jobs.jobs_table";
+	else if (strcmp(pasqal_jobs_notify_channel, before->notify_channel) != 0)
+		changed = "pasqal_jobs.notify_channel";
+	if (changed == NULL)
+		return;
+
+	if (work->done == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cancel_jobs_in_chunks cannot run with a \"%s\" of SET LOCAL", changed),
+				 errdetail("It ends with the first commit.  Nothing was canceled."),
+				 errhint("Use SET, and RESET afterwards.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("setting \"%s\" was changed between two chunks", changed),
+			 errdetail("Chunks that were committed stay."),
+			 errhint("Set it right and call the procedure again.")));
+}
+
+/*
+ * Opens the relation again in the transaction of a chunk.  Raises 55000 if the
+ * setting names another one by now, or if it has another shape, since the
+ * labels in the filters are those of its old types.
+ */
+static void
+reopen_relation(Work *work)
+{
+	JobsRelation *relation = &work->call->relation;
+
+	jobs_relation_open(relation, RowExclusiveLock);
+	if (relation->relid != work->relid ||
+		memcmp(&relation->shape, &work->shape, sizeof(JobsShape)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("jobs relation \"%s\" was replaced or altered between two chunks", pasqal_jobs_table),
+				 errdetail("Chunks that were committed stay."),
+				 errhint("Call the procedure again.")));
+}
+
+/* Cancels the next jobs of the work list, and commits */
+static void
+cancel_chunk(Work *work, size_t count)
+{
+	Call	   *call = work->call;
+	MemoryContext chunk = AllocSetContextCreate(call->context, "pasqal_jobs chunk",
+												ALLOCSET_DEFAULT_SIZES);
+	CancelScope scope = request_lists_jobs(&call->request) ? CANCEL_CALL : CANCEL_WORK_LIST;
 	CancelObserver observer = {NULL, ignore_canceled, count_failed, work};
-	Filters		chunk_filters = *filters;
-	FilterValues *ids = &chunk_filters.of[FILTER_ID];
-	JobsRelation relation;
+	Request		request = call->request;
+	FilterValues *ids = &request.filters.of[FILTER_ID];
 	uint64		canceled;
 
 	MemoryContextSwitchTo(chunk);
 	ids->count = count;
 	ids->values = palloc(count * sizeof(Datum));
-	CHECK_FOR_INTERRUPTS();
 	for (size_t i = 0; i < count; i++)
-		ids->values[i] = UUIDPGetDatum(&items[i].id);
+		ids->values[i] = UUIDPGetDatum(&work->items[work->done + i].id);
 
-	/* locks end with each transaction, so another may have come in its place */
-	relation = jobs_relation_open(RowExclusiveLock);
-	if (relation.relid != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("jobs relation \"%s\" was replaced while it was worked on", pasqal_jobs_table),
-				 errdetail("Chunks that were committed stay."),
-				 errhint("Call the procedure again.")));
-	canceled = cancel(&relation, batch, &chunk_filters,
-					  work->named ? CANCEL_CALL : CANCEL_WORK_LIST, &observer);
-	notify_canceled(batch, canceled);
-	work->canceled += canceled;
+	reopen_relation(work);
+	canceled = cancel(&request, scope, &observer);
+	call_notify(call, canceled);
+	jobs_relation_close(&call->relation);
 
-	MemoryContextSwitchTo(before);
+	MemoryContextSwitchTo(call->context);
 	MemoryContextDelete(chunk);
 	SPI_commit();
+	work->canceled += canceled;
+	work->done += count;
 }
 
-/* Tells how far the work has come, if a second has passed since last time */
+/* Reports how far the work has come, if a second has passed since last time */
 static void
-report_progress(const Work *work, size_t done, instr_time start, instr_time *last)
+report_progress(const Work *work, instr_time start, instr_time *last)
 {
 	instr_time	now;
 	instr_time	since;
@@ -172,7 +246,7 @@ report_progress(const Work *work, size_t done, instr_time start, instr_time *las
 	INSTR_TIME_SET_CURRENT(now);
 	since = now;
 	INSTR_TIME_SUBTRACT(since, *last);
-	if (INSTR_TIME_GET_DOUBLE(since) < 1.0 || done == work->count)
+	if (INSTR_TIME_GET_DOUBLE(since) < 1.0 || work->done == work->count)
 		return;
 	*last = now;
 
@@ -180,40 +254,8 @@ report_progress(const Work *work, size_t done, instr_time start, instr_time *las
 	INSTR_TIME_SUBTRACT(total, start);
 	ereport(NOTICE,
 			(errmsg("canceled " UINT64_FORMAT " of %zu jobs (%d %%), about %.0f s left",
-					work->canceled, work->count, (int) (done * 100.0 / work->count),
-					ceil(INSTR_TIME_GET_DOUBLE(total) / done * (work->count - done)))));
-}
-
-/* In memory of the current context */
-static CallerState
-caller_state(void)
-{
-	return (CallerState) {
-		GetUserId(), pstrdup(pasqal_jobs_table), pstrdup(pasqal_jobs_notify_channel)
-	};
-}
-
-/*
- * What was set with SET LOCAL ends with the first COMMIT.  Refuses to go on
- * then (55000): under another role more jobs might be canceled.
- */
-static void
-check_caller_state(const CallerState *before)
-{
-	const char *changed = NULL;
-
-	if (GetUserId() != before->user)
-		changed = "role";
-	else if (strcmp(pasqal_jobs_table, before->jobs_table) != 0)
-		changed = "pasqal_jobs.jobs_table";
-	else if (strcmp(pasqal_jobs_notify_channel, before->notify_channel) != 0)
-		changed = "pasqal_jobs.notify_channel";
-	if (changed)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cancel_jobs_in_chunks cannot run with a \"%s\" of SET LOCAL", changed),
-				 errdetail("It ends with the first commit. Nothing was canceled."),
-				 errhint("Use SET, and RESET afterwards.")));
+					work->canceled, work->count, (int) (work->done * 100.0 / work->count),
+					ceil(INSTR_TIME_GET_DOUBLE(total) / work->done * (work->count - work->done)))));
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs_in_chunks);
@@ -229,16 +271,10 @@ PG_FUNCTION_INFO_V1(cancel_jobs_in_chunks);
 Datum
 cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 {
-	/* of the portal, or of a PL's SPI: it outlives the COMMITs, but no error */
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext call = create_call_context(caller);
 	int			chunk_size = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	Call		call;
 	TupleDesc	result_desc;
-	Datum		batch;
-	Filters		filters;
-	JobsRelation relation;
-	CallerState before;
-	Work		work = {0};
+	Work		work = {.call = &call};
 	instr_time	start;
 	instr_time	last;
 	Datum		values[2];
@@ -253,11 +289,12 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				 errdetail("It commits after each chunk."),
 				 errhint("Call it at top level without BEGIN, not from a function and not behind SECURITY DEFINER or SET clauses; cancel_jobs runs anywhere.")));
 
-	MemoryContextSwitchTo(call);
+	/* the portal's memory, or a PL's: the commits leave it, an error ends it */
+	call_begin(&call);
 	if (get_call_result_type(fcinfo, NULL, &result_desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	result_desc = BlessTupleDesc(CreateTupleDescCopy(result_desc));
-	read_arguments(fcinfo, &batch, &filters);
+	call_read_arguments(&call, fcinfo, RowExclusiveLock);
 	if (chunk_size <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -266,45 +303,31 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 
 	INSTR_TIME_SET_CURRENT(start);
 	last = start;
-
-	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(call);
+	work.session = session_state();
 
 	/* the work list, in a transaction of its own */
-	relation = jobs_relation_open(RowExclusiveLock);
-	work.relation = &relation;
-	work.context = call;
-	work.named = filter_present(&filters, FILTER_ID);
-	statement_execute(STATEMENT_WORK_LIST,
-					  &(StatementArgs) {
-						  .relation = &relation,
-						  .batch = batch,
-						  .filters = &filters
-					  },
-					  add_match, &work);
-	qsort(work.items, work.count, sizeof(WorkItem), compare_items);
-	if (work.named)
-		work.failed = Max(filters.of[FILTER_ID].count - (int64) work.count, 0);
-	before = caller_state();
+	call.spi_options = SPI_OPT_NONATOMIC;
+	call_open(&call, RowExclusiveLock);
+	work.relid = call.relation.relid;
+	work.shape = call.relation.shape;
+	build_work_list(&work);
+	jobs_relation_close(&call.relation);
 	SPI_commit();
-	check_caller_state(&before);
 
-	for (size_t done = 0; done < work.count;)
+	check_session_state(&work);
+
+	while (work.done < work.count)
 	{
-		size_t		count = Min((size_t) chunk_size, work.count - done);
-
 		CHECK_FOR_INTERRUPTS();
-		cancel_chunk(&work, &work.items[done], count, relation.relid, batch, &filters);
-		done += count;
-		report_progress(&work, done, start, &last);
+		cancel_chunk(&work, Min((size_t) chunk_size, work.count - work.done));
+		check_session_state(&work);
+		report_progress(&work, start, &last);
 	}
-	SPI_finish();
 
 	values[0] = Int64GetDatum((int64) work.canceled);
 	values[1] = Int64GetDatum((int64) work.failed);
-	MemoryContextSwitchTo(caller);
+	MemoryContextSwitchTo(call.before);
 	tuple = heap_form_tuple(result_desc, values, nulls);
-	MemoryContextDelete(call);
+	call_end(&call);
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }

@@ -9,13 +9,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type_d.h"
+
 #include "columns.h"
-#include "labels.h"
 
 const JobColumnDef job_columns[COLUMN_COUNT] = {
 	[COLUMN_ID] = {"id", KIND_UUID},
 	[COLUMN_PARENT_ID] = {"parent_id", KIND_UUID},
-	[COLUMN_STATUS] = {"status", KIND_STATUS},
+	[COLUMN_STATUS] = {"status", KIND_LABEL, LABELS_OF_STATUS},
 	[COLUMN_RUNS] = {"runs", KIND_INTEGER},
 	[COLUMN_BATCH_ID] = {"batch_id", KIND_UUID},
 	[COLUMN_PROJECT_ID] = {"project_id", KIND_UUID},
@@ -30,13 +31,25 @@ const JobColumnDef job_columns[COLUMN_COUNT] = {
 	[COLUMN_CREATION_ORDER] = {"creation_order", KIND_BIGINT},
 	[COLUMN_SLURM_JOB_ID] = {"slurm_job_id", KIND_TEXT},
 	[COLUMN_USER_ID] = {"user_id", KIND_TEXT},
-	[COLUMN_ORIGIN] = {"origin", KIND_ORIGIN},
+	[COLUMN_ORIGIN] = {"origin", KIND_LABEL, LABELS_OF_ORIGIN},
 };
 
-const Labels job_status_labels = {
-	"JobStatus", 5, {"PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"}
+const Oid	column_types[KIND_COUNT] = {
+	[KIND_UUID] = UUIDOID,
+	[KIND_TEXT] = TEXTOID,
+	[KIND_INTEGER] = INT4OID,
+	[KIND_BIGINT] = INT8OID,
+	[KIND_TIMESTAMPTZ] = TIMESTAMPTZOID,
+	[KIND_JSONB] = JSONBOID,
+	[KIND_TEXT_ARRAY] = TEXTARRAYOID,
+	[KIND_LABEL] = InvalidOid,
 };
 
-const Labels origin_labels = {
-	"Origin", 3, {"CLIENT", "AZURE", "UNKNOWN"}
+const Labels label_sets[LABEL_SET_COUNT] = {
+	[LABELS_OF_STATUS] = {
+		"JobStatus", 5, {"PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"}
+	},
+	[LABELS_OF_ORIGIN] = {
+		"Origin", 3, {"CLIENT", "AZURE", "UNKNOWN"}
+	},
 };

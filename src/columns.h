@@ -10,10 +10,12 @@
 #ifndef PASQAL_JOBS_COLUMNS_H
 #define PASQAL_JOBS_COLUMNS_H
 
+#include "labels.h"
+
 /*
- * The columns, in the order in which the API documents its fields.  Those up
- * to FIELD_COUNT are the response's; RETURNING lists them in this order, so
- * that a field's number is also its attribute's, counted from 0.
+ * The columns, in the order in which the API documents its fields.  The first
+ * FIELD_COUNT are the fields of a response; RETURNING lists them in this
+ * order, so that a field's number is also its attribute's, counted from 0.
  */
 typedef enum JobColumn
 {
@@ -34,7 +36,7 @@ typedef enum JobColumn
 	COLUMN_CREATION_ORDER,
 	COLUMN_SLURM_JOB_ID,
 
-	/* only filters look at these */
+	/* for filters only */
 	COLUMN_USER_ID,
 	COLUMN_ORIGIN
 } JobColumn;
@@ -52,17 +54,22 @@ typedef enum ColumnKind
 	KIND_TIMESTAMPTZ,
 	KIND_JSONB,
 	KIND_TEXT_ARRAY,
-	KIND_STATUS,				/* JobStatus, another enum with its labels,
-								 * text or varchar */
-	KIND_ORIGIN					/* Origin, likewise */
+	KIND_LABEL					/* an enum with the labels of a set, text or
+								 * varchar; see label_column.h */
 } ColumnKind;
+
+#define KIND_COUNT		(KIND_LABEL + 1)
 
 typedef struct JobColumnDef
 {
 	const char *name;
 	ColumnKind	kind;
+	LabelSet	labels;			/* for KIND_LABEL */
 } JobColumnDef;
 
 extern const JobColumnDef job_columns[COLUMN_COUNT];	/* indexed by JobColumn */
+
+/* The type of each kind of column; InvalidOid for KIND_LABEL */
+extern const Oid column_types[KIND_COUNT];	/* indexed by ColumnKind */
 
 #endif							/* PASQAL_JOBS_COLUMNS_H */

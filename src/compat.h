@@ -20,4 +20,14 @@
 #define pg_noreturn		pg_attribute_noreturn()
 #endif
 
+/* 18 lets a module tell its name and version */
+#ifndef PG_MODULE_MAGIC_EXT
+#define PG_MODULE_MAGIC_EXT(...)	PG_MODULE_MAGIC
+#endif
+
+/* Memory of a check hook's extra is malloc'd up to 15, and GUC's own since 16 */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size)	malloc(size)
+#endif
+
 #endif							/* PASQAL_JOBS_COMPAT_H */

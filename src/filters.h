@@ -12,6 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+#include "jobs_relation.h"
 #include "problems.h"
 
 /* The filters, in the order in which problems with them are reported */
@@ -33,14 +34,13 @@ typedef enum Filter
 
 #define FILTER_COUNT	(FILTER_END_DATE + 1)
 
-/* What a filter takes; decides how it is parsed and the type of its values */
+/* What a filter takes; see filter_kinds in filters.c */
 typedef enum FilterKind
 {
 	TAKES_UUID,
 	TAKES_UUID_PREFIX,			/* two values: the lowest and highest uuid */
 	TAKES_TEXT,
-	TAKES_STATUS,				/* values are indexes into job_status_labels */
-	TAKES_ORIGIN,				/* likewise origin_labels */
+	TAKES_LABEL,				/* values as label_column_read gives them */
 	TAKES_INTEGER,				/* int8 */
 	TAKES_BOOLEAN,
 	TAKES_DATETIME				/* timestamptz */
@@ -61,15 +61,36 @@ typedef struct FilterDef
 
 	/* ... with pasqal_jobs.date_filter = creation, if that differs */
 	const char *creation_condition;
+	LabelSet	labels;			/* for TAKES_LABEL */
 } FilterDef;
 
 extern const FilterDef filter_table[FILTER_COUNT];	/* indexed by Filter */
+
+/*
+ * What was given for one filter: values that JSON has too, in an array or in
+ * a list of JSON.  A text of a query string is a JSON string.
+ */
+typedef struct GivenFilter
+{
+	bool		present;
+	int			count;
+	int			capacity;		/* of the array */
+	JsonbValue *values;
+	JsonbContainer *list;		/* in place of the array, or NULL */
+} GivenFilter;
+
+/* What was given for all of them; and the unknown keys, as strings */
+typedef struct GivenFilters
+{
+	GivenFilter of[FILTER_COUNT];	/* indexed by Filter */
+	GivenFilter unknown;
+} GivenFilters;
 
 /* The values of one filter; count 0: the filter is not there */
 typedef struct FilterValues
 {
 	int			count;
-	Datum	   *values;			/* not null; no uuid and no label twice */
+	Datum	   *values;			/* not null; uuids sorted, none twice */
 } FilterValues;
 
 typedef struct Filters
@@ -84,9 +105,13 @@ filter_present(const Filters *filters, Filter filter)
 	return filters->of[filter].count > 0;
 }
 
-extern void batch_from_path(Datum *batch, text *path, Problems *problems);
-extern void filters_from_query_string(Filters *filters, text *query_string,
-									  Problems *problems);
-extern void filters_from_jsonb(Filters *filters, Jsonb *object, Problems *problems);
+extern Oid	filter_param_type(Filter filter, const JobsRelation *relation);
+extern int	filter_find(const char *name, int len);
+extern void given_add(GivenFilter *given, const JsonbValue *value);
+extern bool given_has_labels(const GivenFilters *given);
+extern void given_from_jsonb(GivenFilters *given, Jsonb *object, Problems *problems);
+extern bool filter_read_uuid(const JsonbValue *given, pg_uuid_t *uuid);
+extern void filters_read(Filters *filters, const GivenFilters *given,
+						 const JobsRelation *relation, Problems *problems);
 
 #endif							/* PASQAL_JOBS_FILTERS_H */

@@ -4,9 +4,14 @@
  *	  From the setting pasqal_jobs.jobs_table to a relation that is known to
  *	  have the columns of a job.
  *
- * What was found out about a relation is kept until the catalogs tell of a
- * change (see forget_relation and forget_all), because a cancel of one job
- * must not pay for it each time.
+ * What was found out about a relation is remembered until the catalogs report
+ * a change (see forget_relation and forget_all), so that a cancel of one job
+ * does not pay for it each time.
+ *
+ * A call holds its relation open.  Most DDL of the same session is refused
+ * then by PostgreSQL itself (55006).  What is not refused (a column renamed, a
+ * label of an enum renamed, a type dropped) is found by jobs_relation_verify,
+ * which runs before and after each statement of a call.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,60 +19,60 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/regproc.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
-#include "columns.h"
 #include "jobs_relation.h"
-#include "pasqal_jobs.h"
+#include "settings.h"
 
-typedef struct CachedRelation
+/* A session that has seen so many relations forgets them and starts anew */
+#define MAX_KNOWN_RELATIONS	64
+
+typedef struct KnownRelation
 {
 	Oid			relid;			/* hash key */
 	bool		valid;
-	JobsRelation relation;
-} CachedRelation;
+	JobsRelation relation;		/* not open */
+} KnownRelation;
 
-static HTAB *cached_relations = NULL;
+static HTAB *known_relations = NULL;
 static uint64 last_version = 0;
-static uint64 invalidations = 0;	/* calls of the two callbacks */
+static uint64 invalidations = 0;	/* calls of the callbacks */
 
 /* Relation cache callback: a relation (InvalidOid: any) may have changed */
 static void
 forget_relation(Datum arg, Oid relid)
 {
-	CachedRelation *entry;
+	KnownRelation *entry;
 	HASH_SEQ_STATUS status;
 
 	invalidations++;
 	if (OidIsValid(relid))
 	{
-		entry = hash_search(cached_relations, &relid, HASH_FIND, NULL);
+		entry = hash_search(known_relations, &relid, HASH_FIND, NULL);
 		if (entry)
 			entry->valid = false;
 		return;
 	}
-	hash_seq_init(&status, cached_relations);
+	hash_seq_init(&status, known_relations);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		entry->valid = false;
 }
 
 /*
- * System cache callback: a label of an enum, or the name of a schema, has
- * changed.  Both are rare, so no relation is told from another.
+ * System cache callback: a label of an enum or the name of a schema has
+ * changed.  Both are rare, so all relations are forgotten.
  */
 static void
 forget_all(Datum arg, int cacheid, uint32 hashvalue)
@@ -80,20 +85,34 @@ create_cache(void)
 {
 	HASHCTL		ctl = {
 		.keysize = sizeof(Oid),
-		.entrysize = sizeof(CachedRelation),
+		.entrysize = sizeof(KnownRelation),
 	};
 
-	cached_relations = hash_create("pasqal_jobs relations", 16, &ctl,
-								   HASH_ELEM | HASH_BLOBS);
+	known_relations = hash_create("pasqal_jobs relations", MAX_KNOWN_RELATIONS, &ctl,
+								  HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(ENUMOID, forget_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_all, (Datum) 0);
 }
 
+/* Makes room for one more relation */
+static void
+trim_cache(void)
+{
+	HASH_SEQ_STATUS status;
+	KnownRelation *entry;
+
+	if (hash_get_num_entries(known_relations) < MAX_KNOWN_RELATIONS)
+		return;
+	hash_seq_init(&status, known_relations);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		hash_search(known_relations, &entry->relid, HASH_REMOVE, NULL);
+}
+
 /*
- * Finds a name without a schema in the search_path, but never among the
- * temporary tables: anyone can make one called jobs.  InvalidOid if there is
- * none; else *schema is the name of its schema.
+ * Finds a name without a schema in the search_path.  The array of that leaves
+ * out the session's temporary schema, where anyone can make a table jobs.
+ * InvalidOid if there is none; else *schema is the name of its schema.
  */
 static Oid
 find_in_search_path(const char *name, char **schema)
@@ -103,7 +122,6 @@ find_in_search_path(const char *name, char **schema)
 	int			count;
 	Oid			relid = InvalidOid;
 
-	/* fetch_search_path() would make a temporary schema for a pg_temp in it */
 	while ((count = fetch_search_path_array(path, room)) > room)
 	{
 		room = count;
@@ -112,8 +130,6 @@ find_in_search_path(const char *name, char **schema)
 
 	for (int i = 0; i < count && !OidIsValid(relid); i++)
 	{
-		if (isAnyTempNamespace(path[i]))
-			continue;
 		relid = get_relname_relid(name, path[i]);
 		if (OidIsValid(relid))
 		{
@@ -128,12 +144,14 @@ find_in_search_path(const char *name, char **schema)
 
 /*
  * The relation that the setting names, locked until the end of the
- * transaction.  Raises 42602 for what is no name, 42P01 if there is none.
+ * transaction.  Raises 42602 for an invalid name, 42P01 if there is none.
  */
 static Oid
 lookup_and_lock(LOCKMODE lockmode)
 {
 	List	   *names = NIL;
+	List	   *nodes = NIL;
+	ListCell   *cell;
 	RangeVar   *name;
 	Oid			relid;
 	char	   *copy = pstrdup(pasqal_jobs_table ? pasqal_jobs_table : "");
@@ -145,16 +163,9 @@ lookup_and_lock(LOCKMODE lockmode)
 						"pasqal_jobs.jobs_table", pasqal_jobs_table),
 				 errdetail("It must be the name of a relation as in SQL."),
 				 errhint("For example: SET pasqal_jobs.jobs_table = 'public.jobs'.")));
-
-	/* SplitIdentifierString yields C strings; a RangeVar is made of nodes */
-	{
-		List	   *nodes = NIL;
-		ListCell   *cell;
-
-		foreach(cell, names)
-			nodes = lappend(nodes, makeString(lfirst(cell)));
-		name = makeRangeVarFromNameList(nodes);
-	}
+	foreach(cell, names)
+		nodes = lappend(nodes, makeString(lfirst(cell)));
+	name = makeRangeVarFromNameList(nodes);
 
 	if (name->schemaname == NULL &&
 		!OidIsValid(find_in_search_path(name->relname, &name->schemaname)))
@@ -172,293 +183,286 @@ lookup_and_lock(LOCKMODE lockmode)
 	return relid;
 }
 
-/* The name of a type as an error shows it */
-static const char *
-wanted_type(ColumnKind kind)
-{
-	switch (kind)
-	{
-		case KIND_UUID:
-			return "uuid";
-		case KIND_TEXT:
-			return "text";
-		case KIND_INTEGER:
-			return "integer";
-		case KIND_BIGINT:
-			return "bigint";
-		case KIND_TIMESTAMPTZ:
-			return "timestamp with time zone";
-		case KIND_JSONB:
-			return "jsonb";
-		case KIND_TEXT_ARRAY:
-			return "text[]";
-		case KIND_STATUS:
-			return "JobStatus (or an enum with its labels, text or varchar)";
-		case KIND_ORIGIN:
-			return "Origin (or an enum with its labels, text or varchar)";
-	}
-	return "";
-}
-
-/*
- * Fills in how a column with labels is typed.  Returns NULL if that will do,
- * else a sentence that says why not.
- */
+/* The relation's name with its schema, for messages */
 static char *
-check_labels(Oid type, Oid collation, const Labels *labels, LabelColumn *column)
+display_name(Relation rel)
 {
-	column->type = getBaseType(type);
-	column->is_enum = type_is_enum(type);
-	if (column->type == TEXTOID || column->type == VARCHAROID)
-	{
-		/* SQL's idea of equal labels must be ours */
-		if (OidIsValid(collation) && !get_collation_isdeterministic(collation))
-			return " Its collation must be deterministic.";
-		return NULL;
-	}
-	if (!column->is_enum)		/* a domain over an enum has no operators */
-		return "";
+	char	   *schema = get_namespace_name(RelationGetNamespace(rel));
 
-	for (int i = 0; i < labels->count; i++)
-	{
-		column->label[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-										   ObjectIdGetDatum(type),
-										   CStringGetDatum(labels->label[i]));
-		if (!OidIsValid(column->label[i]))
-			return psprintf(" The enum has no label \"%s\".", labels->label[i]);
-	}
-	return NULL;
+	return psprintf("%s.%s", schema ? schema : "?", RelationGetRelationName(rel));
 }
 
-static bool
-type_fits(ColumnKind kind, Oid type)
+/* jobs_relation_changed: raises 55000 for a relation that changed in a call */
+void
+jobs_relation_changed(const JobsRelation *relation)
 {
-	switch (kind)
-	{
-		case KIND_UUID:
-			return type == UUIDOID;
-		case KIND_TEXT:
-			return type == TEXTOID;
-		case KIND_INTEGER:
-			return type == INT4OID;
-		case KIND_BIGINT:
-			return type == INT8OID;
-		case KIND_TIMESTAMPTZ:
-			return type == TIMESTAMPTZOID;
-		case KIND_JSONB:
-			return type == JSONBOID;
-		case KIND_TEXT_ARRAY:
-			return type == TEXTARRAYOID;
-		case KIND_STATUS:
-		case KIND_ORIGIN:
-			break;
-	}
-	return false;
-}
-
-/* Does a cancel write this column? */
-static bool
-column_is_written(JobColumn column)
-{
-	return column == COLUMN_STATUS || column == COLUMN_UPDATED_AT ||
-		column == COLUMN_END_TIMESTAMP;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("jobs relation \"%s\" was changed during the call", display_name(relation->rel)),
+			 errdetail("A trigger, policy or function that ran in the call, or another session, altered the relation or a type of its columns."),
+			 errhint("Call again when the change is complete.")));
 }
 
 /*
- * Looks at an open relation and sets *result.  Raises 42809 for a kind of
- * relation that holds no rows to update, 42703 for a missing column, 42804
- * for one of another type.
+ * The name of a column's type as an error shows it.  For a column with labels
+ * any enum that has them, text and varchar serve, too.
+ */
+static const char *
+wanted_type(const JobColumnDef *column)
+{
+	if (column->kind == KIND_LABEL)
+		return label_sets[column->labels].type_name;
+	return format_type_be(column_types[column->kind]);
+}
+
+/*
+ * Raises 42804 for a column of another type.  reason is a sentence that says
+ * more, or empty.
  */
 static void
-check_relation(Relation rel, JobsRelation *result)
+report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 {
+	const JobColumnDef *column = &job_columns[c];
+	bool		is_written = c == COLUMN_STATUS || c == COLUMN_UPDATED_AT ||
+		c == COLUMN_END_TIMESTAMP;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of relation \"%s\" has type %s",
+					column->name, display_name(rel), format_type_be(type)),
+			 reason[0] ?
+			 errdetail("A jobs relation needs a column \"%s\" of type %s, of another enum with its labels, of text or varchar.  %s",
+					   column->name, wanted_type(column), reason) :
+			 column->kind == KIND_LABEL ?
+			 errdetail("A jobs relation needs a column \"%s\" of type %s, of another enum with its labels, of text or varchar.",
+					   column->name, wanted_type(column)) :
+			 errdetail("A jobs relation needs a column \"%s\" of type %s.",
+					   column->name, wanted_type(column)),
+			 is_written ?
+			 errhint("Change the column; a cancel writes it, so a view cannot cast it.") :
+			 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));
+}
+
+/*
+ * Looks at the open relation and sets what is known of it.  If it cannot hold
+ * jobs, raises 42809 for its kind, 42703 for a missing column, 42804 for one
+ * of another type; in the middle of a call (again) 55000 in place of these.
+ */
+static void
+check_relation(JobsRelation *relation, bool again)
+{
+	Relation	rel = relation->rel;
 	TupleDesc	desc = RelationGetDescr(rel);
-	const char *name = psprintf("%s.%s", get_namespace_name(RelationGetNamespace(rel)),
-								RelationGetRelationName(rel));
+	JobsShape  *shape = &relation->shape;
 
-	memset(result, 0, sizeof(*result));
-	result->relid = RelationGetRelid(rel);
-	result->relkind = rel->rd_rel->relkind;
-
-	if (result->relkind != RELKIND_RELATION &&
-		result->relkind != RELKIND_PARTITIONED_TABLE &&
-		result->relkind != RELKIND_FOREIGN_TABLE &&
-		result->relkind != RELKIND_VIEW)
+	memset(shape, 0, sizeof(*shape));	/* it is compared with its padding */
+	shape->relkind = rel->rd_rel->relkind;
+	if (shape->relkind != RELKIND_RELATION &&
+		shape->relkind != RELKIND_PARTITIONED_TABLE &&
+		shape->relkind != RELKIND_FOREIGN_TABLE &&
+		shape->relkind != RELKIND_VIEW)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" cannot hold jobs", name),
-				 errdetail("It is no table, partitioned table, foreign table or view."),
+				 errmsg("relation \"%s\" cannot hold jobs", display_name(rel)),
+				 errdetail_relkind_not_supported(shape->relkind),
 				 errhint("Set pasqal_jobs.jobs_table to the relation that holds the jobs, or make one with create_jobs_table().")));
 
-	result->may_keep = result->relkind != RELKIND_RELATION ||
+	relation->may_keep = shape->relkind != RELKIND_RELATION ||
 		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules || rel->rd_rel->relrowsecurity ||
 		(rel->trigdesc && rel->trigdesc->trig_update_before_row);
-
-	/* partitions of another access method would be rare */
-	result->has_bitmap_scans = rel->rd_rel->relam == HEAP_TABLE_AM_OID ||
-		result->relkind == RELKIND_PARTITIONED_TABLE;
 
 	for (int c = 0; c < COLUMN_COUNT; c++)
 	{
 		const JobColumnDef *column = &job_columns[c];
 		Form_pg_attribute attr = NULL;
-		Oid			type;
-		char	   *reason = "";
+		const char *reason = NULL;
 
-		for (int i = 0; i < desc->natts; i++)
-		{
-			Form_pg_attribute candidate = TupleDescAttr(desc, i);
-
-			if (!candidate->attisdropped && strcmp(NameStr(candidate->attname), column->name) == 0)
-			{
-				attr = candidate;
-				break;
-			}
-		}
-		if (attr == NULL)
+		for (int i = 0; i < desc->natts && attr == NULL; i++)
+			if (!TupleDescAttr(desc, i)->attisdropped &&
+				strcmp(NameStr(TupleDescAttr(desc, i)->attname), column->name) == 0)
+				attr = TupleDescAttr(desc, i);
+		if (attr == NULL && !again)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("relation \"%s\" has no column \"%s\"", name, column->name),
+					 errmsg("relation \"%s\" has no column \"%s\"", display_name(rel), column->name),
 					 errdetail("A jobs relation needs a column \"%s\" of type %s.",
-							   column->name, wanted_type(column->kind)),
+							   column->name, wanted_type(column)),
 					 errhint("Add the column, or let pasqal_jobs.jobs_table name a view that has it.")));
 
-		type = attr->atttypid;
-		if (column->kind == KIND_STATUS)
-			reason = check_labels(type, attr->attcollation, &job_status_labels, &result->status);
-		else if (column->kind == KIND_ORIGIN)
-			reason = check_labels(type, attr->attcollation, &origin_labels, &result->origin);
-		else if (type_fits(column->kind, getBaseType(type)))
-			reason = NULL;
-
+		if (attr && column->kind == KIND_LABEL)
+			reason = label_column_init(&shape->labels[column->labels],
+									   &label_sets[column->labels], attr);
+		else if (attr && getBaseType(attr->atttypid) != column_types[column->kind])
+			reason = "";
+		if (attr == NULL || (reason && again))
+			jobs_relation_changed(relation);
 		if (reason)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of relation \"%s\" has type %s",
-							column->name, name, format_type_be(type)),
-					 errdetail("A jobs relation needs a column \"%s\" of type %s.%s",
-							   column->name, wanted_type(column->kind), reason),
-					 column_is_written(c) ?
-					 errhint("Change the column; a cancel writes it, so a view cannot cast it.") :
-					 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));
+			report_type(rel, c, attr->atttypid, reason);
+		shape->attnum[c] = attr->attnum;
 	}
+}
+
+/*
+ * Sets what is known of the open relation: what is remembered of it, or else
+ * what a look at it tells.
+ */
+static void
+learn(JobsRelation *relation, bool again)
+{
+	KnownRelation *entry = hash_search(known_relations, &relation->relid, HASH_FIND, NULL);
+	Relation	rel = relation->rel;
+	bool		found;
+
+	if (entry && entry->valid)
+	{
+		*relation = entry->relation;
+		relation->rel = rel;
+		relation->seen = invalidations;
+		return;
+	}
+
+	relation->seen = invalidations;
+	check_relation(relation, again);
+	relation->version = ++last_version;
+
+	trim_cache();
+	entry = hash_search(known_relations, &relation->relid, HASH_ENTER, &found);
+	entry->relation = *relation;
+	entry->relation.rel = NULL;
+
+	/* what changed during the look is looked at again next time */
+	entry->valid = invalidations == relation->seen;
+}
+
+/* May the user do this with each of the columns? */
+static bool
+allowed(const JobsRelation *relation, AclMode mode, const JobColumn *columns, int count)
+{
+	Oid			user = GetUserId();
+
+	if (pg_class_aclcheck(relation->relid, user, mode) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < count; i++)
+		if (pg_attribute_aclcheck(relation->relid, relation->shape.attnum[columns[i]],
+								  user, mode) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/*
+ * Raises 42501, with the GRANT that helps, if the user lacks what a cancel
+ * (or, with AccessShareLock, a preview) needs.  The executor checks the same
+ * and more, but gives no hint; and it comes after the lock of the batch.
+ */
+static void
+check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
+{
+	static const JobColumn read[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_BATCH_ID};
+	static const JobColumn written[] = {COLUMN_STATUS, COLUMN_UPDATED_AT, COLUMN_END_TIMESTAMP};
+	bool		preview = lockmode == AccessShareLock;
+	const char *name;
+	const char *user;
+
+	if (allowed(relation, ACL_SELECT, read, lengthof(read)) &&
+		(preview || allowed(relation, ACL_UPDATE, written, lengthof(written))))
+		return;
+
+	name = jobs_relation_name(relation);
+	user = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 relation->shape.relkind == RELKIND_VIEW ?
+			 errmsg("permission denied for view %s", RelationGetRelationName(relation->rel)) :
+			 relation->shape.relkind == RELKIND_FOREIGN_TABLE ?
+			 errmsg("permission denied for foreign table %s", RelationGetRelationName(relation->rel)) :
+			 errmsg("permission denied for table %s", RelationGetRelationName(relation->rel)),
+			 preview ?
+			 errhint("A preview needs: GRANT SELECT ON %s TO %s;", name, user) :
+			 errhint("A cancel needs: GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON %s TO %s;",
+					 name, user)));
 }
 
 /*
  * jobs_relation_open
  *
  * Finds the relation that pasqal_jobs.jobs_table names, locks it until the
- * end of the transaction and returns what is known of it, looking at it if
- * need be.  Raises an error if there is none or if it cannot hold jobs; a
- * default never takes its place.
- *
- * The answer is a copy: a trigger may call us again and make the cache learn
- * of other relations meanwhile.
+ * end of the transaction and holds it open until jobs_relation_close (or the
+ * end of the subtransaction).  Raises an error if there is none, if it cannot
+ * hold jobs, or if the user may not read it or, for a lockmode above
+ * AccessShareLock, not update it.  A default never takes its place.
  */
-JobsRelation
-jobs_relation_open(LOCKMODE lockmode)
+void
+jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode)
 {
-	Oid			relid = lookup_and_lock(lockmode);
-	CachedRelation *entry;
-	bool		found;
-
-	if (cached_relations == NULL)
+	if (known_relations == NULL)
 		create_cache();
 
-	entry = hash_search(cached_relations, &relid, HASH_FIND, NULL);
-	if (entry == NULL || !entry->valid)
-	{
-		uint64		before = invalidations;
-		Relation	rel = relation_open(relid, NoLock);
-		JobsRelation looked;
+	memset(relation, 0, sizeof(*relation));
+	relation->relid = lookup_and_lock(lockmode);
+	relation->rel = relation_open(relation->relid, NoLock);
+	learn(relation, false);
+	check_privileges(relation, lockmode);
+}
 
-		check_relation(rel, &looked);
-		relation_close(rel, NoLock);
+/* jobs_relation_close: ends the hold; the lock stays */
+void
+jobs_relation_close(JobsRelation *relation)
+{
+	relation_close(relation->rel, NoLock);
+	relation->rel = NULL;
+}
 
-		looked.version = ++last_version;
-		entry = hash_search(cached_relations, &relid, HASH_ENTER, &found);
-		entry->relation = looked;
+/*
+ * jobs_relation_verify
+ *
+ * Raises 55000 if the relation is no longer what it was as the call began.
+ * To be called after each point where code of others may have run.
+ */
+void
+jobs_relation_verify(JobsRelation *relation)
+{
+	JobsShape	before;
 
-		/* what changed while we looked is looked at again next time */
-		entry->valid = (invalidations == before);
-	}
-	return entry->relation;
+	if (relation->seen == invalidations)
+		return;
+	before = relation->shape;
+	learn(relation, true);
+	if (memcmp(&before, &relation->shape, sizeof(before)) != 0)
+		jobs_relation_changed(relation);
 }
 
 /*
  * jobs_relation_name
  *
  * The relation's name for use in SQL, with its schema and quoted as needed,
- * in palloc'd memory.  It is asked of the catalogs each time, for neither
- * name need have stayed.
+ * in palloc'd memory.  The catalogs are asked each time, since both names may
+ * change.  Raises 55000 if the schema is gone.
  */
 char *
 jobs_relation_name(const JobsRelation *relation)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation->relid)),
-									  get_rel_name(relation->relid));
-}
+	char	   *schema = get_namespace_name(RelationGetNamespace(relation->rel));
 
-/* label_datum: a label as a value of the column's own type */
-Datum
-label_datum(const LabelColumn *column, const Labels *labels, int label)
-{
-	if (column->is_enum)
-		return ObjectIdGetDatum(column->label[label]);
-	return CStringGetTextDatum(labels->label[label]);
+	if (schema == NULL)
+		jobs_relation_changed(relation);
+	return quote_qualified_identifier(schema, RelationGetRelationName(relation->rel));
 }
 
 /* job_status: a value of the column status; null is JOB_STATUS_OTHER */
 JobStatus
 job_status(const JobsRelation *relation, Datum value, bool isnull)
 {
-	if (isnull)
-		return JOB_STATUS_OTHER;
+	int			index = -1;
 
-	if (relation->status.is_enum)
-	{
-		for (int i = 0; i < job_status_labels.count; i++)
-			if (DatumGetObjectId(value) == relation->status.label[i])
-				return i;
-	}
-	else
-	{
-		text	   *t = DatumGetTextPP(value);
-
-		for (int i = 0; i < job_status_labels.count; i++)
-		{
-			size_t		len = strlen(job_status_labels.label[i]);
-
-			if (VARSIZE_ANY_EXHDR(t) == len &&
-				memcmp(VARDATA_ANY(t), job_status_labels.label[i], len) == 0)
-				return i;
-		}
-	}
-	return JOB_STATUS_OTHER;
+	if (!isnull)
+		index = label_column_index(&relation->shape.labels[LABELS_OF_STATUS], value);
+	return index < 0 ? JOB_STATUS_OTHER : (JobStatus) index;
 }
 
-/*
- * job_status_text
- *
- * The text of a value of the column status, "null" for null; a constant or
- * palloc'd.
- */
-char *
+/* job_status_text: the same as text, "null" for null; see label_column_text */
+const char *
 job_status_text(const JobsRelation *relation, Datum value, bool isnull)
 {
-	JobStatus	status = job_status(relation, value, isnull);
-
-	if (isnull)
-		return "null";
-	if (status != JOB_STATUS_OTHER)
-		return unconstify(char *, job_status_labels.label[status]);
-	if (relation->status.is_enum)
-	{
-		Oid			output;
-		bool		is_varlena;
-
-		getTypeOutputInfo(relation->status.type, &output, &is_varlena);
-		return OidOutputFunctionCall(output, value);
-	}
-	return TextDatumGetCString(value);
+	return isnull ? "null" :
+		label_column_text(&relation->shape.labels[LABELS_OF_STATUS], value);
 }

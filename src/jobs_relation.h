@@ -8,35 +8,40 @@
 #ifndef PASQAL_JOBS_JOBS_RELATION_H
 #define PASQAL_JOBS_JOBS_RELATION_H
 
+#include "access/attnum.h"
 #include "storage/lockdefs.h"
+#include "utils/relcache.h"
 
-#include "labels.h"
+#include "columns.h"
+#include "compat.h"
+#include "label_column.h"
 
-/* How a column with labels (status, origin) is typed in one relation */
-typedef struct LabelColumn
+/* What the code relies on while it reads the relation's rows */
+typedef struct JobsShape
 {
-	Oid			type;			/* an enum, text or varchar; never a domain */
-	bool		is_enum;
-	Oid			label[MAX_LABELS];	/* the enum's members of ours */
-} LabelColumn;
+	char		relkind;
+	AttrNumber	attnum[COLUMN_COUNT];
+	LabelColumn labels[LABEL_SET_COUNT];
+} JobsShape;
 
-/* What is known of a relation that has been found fit to hold jobs */
+/* A relation that has been found fit to hold jobs */
 typedef struct JobsRelation
 {
+	Relation	rel;			/* held open from open to close */
 	Oid			relid;
 	uint64		version;		/* another number after each look at it */
-	char		relkind;
+	uint64		seen;			/* count of invalidations at the last look */
 	bool		may_keep;		/* a trigger, policy or rule of it may keep a
 								 * row from an UPDATE; or we cannot tell */
-	bool		has_bitmap_scans;	/* false if we cannot tell */
-	LabelColumn status;
-	LabelColumn origin;
+	JobsShape	shape;
 } JobsRelation;
 
-extern JobsRelation jobs_relation_open(LOCKMODE lockmode);
+extern void jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode);
+extern void jobs_relation_close(JobsRelation *relation);
+extern void jobs_relation_verify(JobsRelation *relation);
 extern char *jobs_relation_name(const JobsRelation *relation);
-extern Datum label_datum(const LabelColumn *column, const Labels *labels, int label);
+pg_noreturn extern void jobs_relation_changed(const JobsRelation *relation);
 extern JobStatus job_status(const JobsRelation *relation, Datum value, bool isnull);
-extern char *job_status_text(const JobsRelation *relation, Datum value, bool isnull);
+extern const char *job_status_text(const JobsRelation *relation, Datum value, bool isnull);
 
 #endif							/* PASQAL_JOBS_JOBS_RELATION_H */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * labels.h
- *	  The labels of the API's two enumerations, in the API's order.
+ *	  The labels of the API's enumerations, in the API's order.
  *
  * The types of the install script, the filters, the check of the jobs
- * relation and the response all speak of these.
+ * relation and the response use these.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@ typedef enum JobStatus
 	JOB_DONE,
 	JOB_ERROR,
 	JOB_CANCELED,
-	JOB_STATUS_OTHER			/* null, or a label that is none of ours */
+	JOB_STATUS_OTHER			/* null, or a label that is not the API's */
 } JobStatus;
 
 #define MAX_LABELS		5
@@ -31,8 +31,15 @@ typedef struct Labels
 	const char *label[MAX_LABELS];
 } Labels;
 
-extern const Labels job_status_labels;	/* indexed by JobStatus */
-extern const Labels origin_labels;
+typedef enum LabelSet
+{
+	LABELS_OF_STATUS,			/* indexed by JobStatus */
+	LABELS_OF_ORIGIN
+} LabelSet;
+
+#define LABEL_SET_COUNT	(LABELS_OF_ORIGIN + 1)
+
+extern const Labels label_sets[LABEL_SET_COUNT];	/* indexed by LabelSet */
 
 /* A cancel takes a job from one of two states */
 static inline bool

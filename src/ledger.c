@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * ledger.c
- *	  Who is owed an answer: the jobs of one call and what became of each.
+ *	  The jobs that a call answers for, and what became of each.
  *
  * Jobs are entered as they are read and struck off as the UPDATE returns
  * them, mostly in the same order, since both statements walk the relation
- * the same way.  So an entry is expected where the last one left off, and an
- * index by id is made only once a job turns up elsewhere.
+ * the same way.  So the next job is expected after the last one, and an index
+ * by id is made only when a job is found elsewhere.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +36,29 @@ typedef struct LedgerIndexEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-const char	LEDGER_CANCELED[] = "canceled";
+typedef struct LedgerEntry
+{
+	pg_uuid_t	id;
+
+	/*
+	 * NULL: open.  STRUCK_OFF: canceled, or else answered.  Otherwise why the
+	 * job was not canceled; the text belongs to the caller.
+	 */
+	const char *outcome;
+} LedgerEntry;
+
+struct Ledger
+{
+	MemoryContext context;
+	LedgerEntry *entries;		/* in the order in which they were entered */
+	size_t		count;
+	size_t		capacity;
+	size_t		next;			/* where the next job to be struck off is
+								 * expected */
+	LedgerIndex_hash *index;	/* by id; made when it is first needed */
+};
+
+static const char STRUCK_OFF[] = "struck off";
 
 /* ledger_create: an empty ledger, all of whose memory is in this context */
 Ledger *
@@ -46,18 +68,6 @@ ledger_create(MemoryContext context)
 
 	ledger->context = context;
 	return ledger;
-}
-
-static void
-index_entry(Ledger *ledger, size_t position)
-{
-	bool		found;
-	LedgerIndexEntry *entry = LedgerIndex_insert(ledger->index,
-												 ledger->entries[position].id, &found);
-
-	/* of an id that is there twice the first entry counts */
-	if (!found)
-		entry->position = position;
 }
 
 static LedgerEntry *
@@ -70,8 +80,14 @@ find_entry(Ledger *ledger, const pg_uuid_t *id)
 		ledger->index = LedgerIndex_create(ledger->context, Min(ledger->count, PG_INT32_MAX), NULL);
 		for (size_t i = 0; i < ledger->count; i++)
 		{
+			bool		found;
+
 			CHECK_FOR_INTERRUPTS();
-			index_entry(ledger, i);
+			entry = LedgerIndex_insert(ledger->index, ledger->entries[i].id, &found);
+
+			/* of an id that is there twice the first entry counts */
+			if (!found)
+				entry->position = i;
 		}
 	}
 	entry = LedgerIndex_lookup(ledger->index, *id);
@@ -81,17 +97,18 @@ find_entry(Ledger *ledger, const pg_uuid_t *id)
 /*
  * ledger_enter
  *
- * Adds a job with its outcome, or NULL to leave it open.  Raises 54000 past
- * two billion jobs.
+ * Adds a job with its outcome, or NULL to leave it open.  All jobs are entered
+ * before the first is struck off or settled.  Raises 54000 past a billion.
  */
 void
 ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 {
+	Assert(ledger->index == NULL);
 	if (ledger->count == ledger->capacity)
 	{
 		size_t		capacity = Max(64, ledger->capacity * 2);
 
-		if (capacity > (size_t) PG_INT32_MAX + 1)
+		if (capacity > PG_INT32_MAX)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("too many jobs for one call"),
@@ -107,15 +124,13 @@ ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 	ledger->entries[ledger->count].id = *id;
 	ledger->entries[ledger->count].outcome = outcome;
 	ledger->count++;
-	if (ledger->index)
-		index_entry(ledger, ledger->count - 1);
 }
 
 /*
  * ledger_strike_off
  *
- * Notes that a job was canceled.  One that was not entered, since it came
- * later, is nobody's debt.
+ * Notes that a job was answered.  Nothing is noted of a job that was not
+ * entered, since it came later.
  */
 void
 ledger_strike_off(Ledger *ledger, const pg_uuid_t *id)
@@ -129,7 +144,7 @@ ledger_strike_off(Ledger *ledger, const pg_uuid_t *id)
 		if (ledger->next < ledger->count &&
 			memcmp(&ledger->entries[ledger->next].id, id, UUID_LEN) == 0)
 		{
-			ledger->entries[ledger->next++].outcome = LEDGER_CANCELED;
+			ledger->entries[ledger->next++].outcome = STRUCK_OFF;
 			return;
 		}
 		if (ledger->count == 0)
@@ -138,7 +153,7 @@ ledger_strike_off(Ledger *ledger, const pg_uuid_t *id)
 
 	entry = find_entry(ledger, id);
 	if (entry)
-		entry->outcome = LEDGER_CANCELED;
+		entry->outcome = STRUCK_OFF;
 }
 
 /* ledger_settle: the outcome of a job that is still open */
@@ -163,6 +178,28 @@ ledger_count_open(const Ledger *ledger)
 	return open;
 }
 
+/*
+ * ledger_open_ids
+ *
+ * The ids of the entries that have no outcome yet, "open" in number, in memory
+ * of the ledger's context.  They point into the ledger.
+ */
+Datum *
+ledger_open_ids(const Ledger *ledger, size_t open)
+{
+	Datum	   *ids = MemoryContextAllocHuge(ledger->context, open * sizeof(Datum));
+	size_t		count = 0;
+
+	for (size_t i = 0; i < ledger->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ledger->entries[i].outcome == NULL)
+			ids[count++] = UUIDPGetDatum(&ledger->entries[i].id);
+	}
+	Assert(count == open);
+	return ids;
+}
+
 static int
 compare_entries(const void *a, const void *b)
 {
@@ -171,17 +208,18 @@ compare_entries(const void *a, const void *b)
 }
 
 /*
- * ledger_sort
+ * ledger_report
  *
- * Leaves only the jobs that were not canceled and whose outcome is known,
- * sorted by id, none twice.  Entries that are still open get the outcome
- * given, or are dropped if that is NULL.  Nothing can be struck off or
- * settled afterwards.
+ * Reports the jobs that were not struck off and their outcomes, in the order
+ * of ids, none twice.  Entries that are still open have the outcome given, or
+ * are left out if that is NULL.  Ends the use of the ledger.
  */
 void
-ledger_sort(Ledger *ledger, const char *outcome_of_open)
+ledger_report(Ledger *ledger, const char *outcome_of_open,
+			  void (*report) (const pg_uuid_t *id, const char *outcome, void *arg),
+			  void *arg)
 {
-	size_t		kept = 0;
+	size_t		count = 0;
 
 	for (size_t i = 0; i < ledger->count; i++)
 	{
@@ -189,17 +227,16 @@ ledger_sort(Ledger *ledger, const char *outcome_of_open)
 
 		if (entry->outcome == NULL)
 			entry->outcome = outcome_of_open;
-		if (entry->outcome != NULL && entry->outcome != LEDGER_CANCELED)
-			ledger->entries[kept++] = *entry;
+		if (entry->outcome != NULL && entry->outcome != STRUCK_OFF)
+			ledger->entries[count++] = *entry;
 	}
-	ledger->count = kept;
-	if (kept < 2)
-		return;
 
-	qsort(ledger->entries, ledger->count, sizeof(LedgerEntry), compare_entries);
-	kept = 1;
-	for (size_t i = 1; i < ledger->count; i++)
-		if (compare_entries(&ledger->entries[i], &ledger->entries[kept - 1]) != 0)
-			ledger->entries[kept++] = ledger->entries[i];
-	ledger->count = kept;
+	if (count > 1)
+		qsort(ledger->entries, count, sizeof(LedgerEntry), compare_entries);
+	for (size_t i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i == 0 || compare_entries(&ledger->entries[i], &ledger->entries[i - 1]) != 0)
+			report(&ledger->entries[i].id, ledger->entries[i].outcome, arg);
+	}
 }

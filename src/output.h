@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * output.h
- *	  A growing piece of memory that a response is written into.
+ *	  A growing piece of memory that JSON is written into.
  *
  * Like StringInfo, but it may pass 1 GB while it is built, has a limit of its
  * user's choice, and lets the user write in place.
@@ -13,8 +13,6 @@
 
 #include "utils/memutils.h"
 
-#include "compat.h"
-
 typedef struct Output
 {
 	char	   *data;
@@ -22,20 +20,22 @@ typedef struct Output
 	size_t		ready;			/* so many bytes may be written at once */
 	size_t		capacity;		/* so many are allocated */
 	size_t		limit;			/* len may not pass this */
+	void		(*too_large) (size_t limit);	/* raises the error then */
 } Output;
 
 static inline void
-output_init(Output *out, MemoryContext context, size_t limit)
+output_init(Output *out, MemoryContext context, size_t limit,
+			void (*too_large) (size_t limit))
 {
 	out->len = 0;
 	out->ready = out->capacity = 1024;
 	out->limit = limit;
+	out->too_large = too_large;
 	out->data = MemoryContextAlloc(context, out->capacity);
 }
 
 extern void output_grow(Output *out, size_t more);
 extern void output_append_json_string(Output *out, const char *text, size_t len);
-pg_noreturn extern void output_too_large(size_t limit);
 
 /* Makes room for some more bytes and returns where they go; see output_grow */
 static inline char *

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * problems.c
- *	  What is wrong with a request, said as the API says it (HTTP 422).
+ *	  What is wrong with a request, for the API (HTTP 422) and for a person
+ *	  (an error).
  *
- * Messages and types are those of FastAPI with pydantic 1, which the
- * documented API is built on.  A client that understands that API's 422
- * understands ours.
+ * The body has the messages and types of FastAPI with pydantic 1, which the
+ * documented API is built on, so that a client of that API understands it.
+ * The error's message and hint are for a person at psql.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,66 +26,81 @@
 
 typedef struct ProblemDef
 {
-	const char *msg;
-	const char *type;
+	const char *msg;			/* of the API; the labels that are permitted
+								 * follow, if there are such */
+	const char *type;			/* of the API */
 	const char *ctx;			/* JSON, or NULL */
-	const Labels *labels;		/* of the enumeration, or NULL */
+	const char *message;		/* about a filter %s */
 	const char *hint;
 } ProblemDef;
 
 static const ProblemDef problem_table[] = {
 	[PROBLEM_UUID] = {
-		"value is not a valid uuid", "type_error.uuid", NULL, NULL,
-		"Write a uuid as 32 hexadecimal digits, with or without hyphens."
+		"value is not a valid uuid", "type_error.uuid", NULL,
+		gettext_noop("value of filter \"%s\" must be a uuid"),
+		gettext_noop("Write a uuid as 32 hexadecimal digits, with or without hyphens.")
 	},
 	[PROBLEM_INTEGER] = {
-		"value is not a valid integer", "type_error.integer", NULL, NULL,
-		"Write an integer as digits with an optional sign, without fraction or exponent."
+		"value is not a valid integer", "type_error.integer", NULL,
+		gettext_noop("value of filter \"%s\" must be an integer"),
+		gettext_noop("Write an integer as digits with an optional sign, without fraction or exponent.")
 	},
 	[PROBLEM_BOOLEAN] = {
-		"value could not be parsed to a boolean", "type_error.bool", NULL, NULL,
-		"Write true or false."
+		"value could not be parsed to a boolean", "type_error.bool", NULL,
+		gettext_noop("value of filter \"%s\" must be a boolean"),
+		gettext_noop("Write true or false.")
 	},
 	[PROBLEM_DATETIME] = {
-		"invalid datetime format", "value_error.datetime", NULL, NULL,
-		"Write a date-time as 2023-03-23T10:41:36+00:00 (without an offset it is UTC), or as Unix seconds."
+		"invalid datetime format", "value_error.datetime", NULL,
+		gettext_noop("value of filter \"%s\" must be a date and time"),
+		gettext_noop("Write 2023-03-23T10:41:36+00:00 (without an offset it is UTC), or Unix seconds.")
 	},
 	[PROBLEM_TEXT] = {
-		"str type expected", "type_error.str", NULL, NULL,
-		"Write the value as a JSON string."
+		"str type expected", "type_error.str", NULL,
+		gettext_noop("value of filter \"%s\" must be a text"),
+		gettext_noop("Write the value as a JSON string.")
 	},
 	[PROBLEM_EMPTY_TEXT] = {
 		"ensure this value has at least 1 characters", "value_error.any_str.min_length",
-		"{\"limit_value\": 1}", NULL,
-		"An empty prefix would match every job of the batch. Leave the filter out if that is meant."
+		"{\"limit_value\": 1}",
+		gettext_noop("value of filter \"%s\" must not be empty"),
+		gettext_noop("An empty prefix would match every job of the batch.  Leave the filter out if that is meant.")
 	},
-	[PROBLEM_STATUS] = {
-		"value is not a valid enumeration member; permitted: ", "type_error.enum",
-		NULL, &job_status_labels,
-		"Write the member exactly as it is listed, in upper case."
-	},
-	[PROBLEM_ORIGIN] = {
-		"value is not a valid enumeration member; permitted: ", "type_error.enum",
-		NULL, &origin_labels,
-		"Write the member exactly as it is listed, in upper case."
+	[PROBLEM_LABEL] = {
+		"value is not a valid enumeration member; permitted: ", "type_error.enum", NULL,
+		gettext_noop("value of filter \"%s\" must be one of the permitted labels"),
+		NULL
 	},
 	[PROBLEM_NULL] = {
-		"none is not an allowed value", "type_error.none.not_allowed", NULL, NULL,
-		"A filter that is null would not narrow the cancel. Leave it out, or give it a value."
+		"none is not an allowed value", "type_error.none.not_allowed", NULL,
+		gettext_noop("value of filter \"%s\" must not be null"),
+		gettext_noop("A filter that is null would not narrow the cancel.  Leave it out, or give it a value.")
 	},
 	[PROBLEM_EMPTY_LIST] = {
 		"ensure this value has at least 1 items", "value_error.list.min_items",
-		"{\"limit_value\": 1}", NULL,
-		"An empty list would match every job of the batch. Leave the filter out if that is meant."
+		"{\"limit_value\": 1}",
+		gettext_noop("list of filter \"%s\" must not be empty"),
+		gettext_noop("An empty list would match every job of the batch.  Leave the filter out if that is meant.")
 	},
 	[PROBLEM_NO_OBJECT] = {
 		"value is not a valid dict", "type_error.dict", NULL, NULL,
-		"Write the filters as a JSON object, for example {\"status\": \"PENDING\"}; {} means every job of the batch."
+		gettext_noop("Write the filters as a JSON object, for example {\"status\": \"PENDING\"}; {} means every job of the batch.")
 	},
 	[PROBLEM_UNKNOWN_KEY] = {
-		"extra fields not permitted", "value_error.extra", NULL, NULL, NULL
+		"extra fields not permitted", "value_error.extra", NULL,
+		gettext_noop("unrecognized filter \"%s\""),
+		NULL
 	},
 };
+
+/* Raises 54000 */
+static void
+too_many_problems(size_t limit)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("report of bad filters exceeds the limit of %zu bytes", limit)));
+}
 
 /*
  * problems_init
@@ -102,33 +118,38 @@ problems_init(Problems *problems, uint64 limit)
 	problems->hint = NULL;
 }
 
-/* msg in full: for an enumeration with its members, as pydantic words it */
+/* Labels with commas between, each in the given quotes */
 static char *
-msg_of(const ProblemDef *def)
+label_list(const List *labels, const char *quote)
 {
-	StringInfoData msg;
+	StringInfoData list;
+	const ListCell *cell;
 
-	initStringInfo(&msg);
-	appendStringInfoString(&msg, def->msg);
-	for (int i = 0; def->labels && i < def->labels->count; i++)
-		appendStringInfo(&msg, "%s'%s'", i > 0 ? ", " : "", def->labels->label[i]);
-	return msg.data;
+	initStringInfo(&list);
+	foreach(cell, labels)
+		appendStringInfo(&list, "%s%s%s%s", list.len > 0 ? ", " : "",
+						 quote, (char *) lfirst(cell), quote);
+	return list.data;
 }
 
 /* One entry of the 422 body's "detail" */
 static void
-append_entry(Output *out, const ProblemDef *def, const char *msg, ProblemLocation location)
+append_entry(Output *out, const Problem *problem, const List *permitted)
 {
+	const ProblemDef *def = &problem_table[problem->type];
+	const ProblemLocation *location = &problem->location;
+	char	   *msg = psprintf("%s%s", def->msg, label_list(permitted, "'"));
+
 	output_append_literal(out, "{\"loc\": [\"");
-	output_append_string(out, location.part);
+	output_append_string(out, location->part);
 	output_append_literal(out, "\"");
-	if (location.name)
+	if (location->name)
 	{
 		output_append_literal(out, ", ");
-		output_append_json_string(out, location.name, location.name_len);
+		output_append_json_string(out, location->name, location->name_len);
 	}
-	if (location.index >= 0)
-		output_append_string(out, psprintf(", %d", location.index));
+	if (location->index >= 0)
+		output_append_string(out, psprintf(", %d", location->index));
 	output_append_literal(out, "], \"msg\": ");
 	output_append_json_string(out, msg, strlen(msg));
 	output_append_literal(out, ", \"type\": \"");
@@ -139,82 +160,101 @@ append_entry(Output *out, const ProblemDef *def, const char *msg, ProblemLocatio
 		output_append_literal(out, ", \"ctx\": ");
 		output_append_string(out, def->ctx);
 	}
-	if (def->labels)
+	if (permitted != NIL)
 	{
+		const ListCell *cell;
+
 		output_append_literal(out, ", \"ctx\": {\"enum_values\": [");
-		for (int i = 0; i < def->labels->count; i++)
+		foreach(cell, permitted)
 		{
-			if (i > 0)
+			if (cell != list_head(permitted))
 				output_append_literal(out, ", ");
-			output_append_json_string(out, def->labels->label[i], strlen(def->labels->label[i]));
+			output_append_json_string(out, lfirst(cell), strlen(lfirst(cell)));
 		}
 		output_append_literal(out, "]}");
 	}
 	output_append_literal(out, "}");
+	pfree(msg);
 }
 
-/* The message of the error, if this problem is the first one */
+/* The problem in words, as the message of an error */
 static char *
-problem_in_words(const char *msg, ProblemLocation location)
+problem_message(const Problem *problem)
 {
+	const ProblemLocation *location = &problem->location;
 	char	   *name;
+	char	   *message;
 
-	if (strcmp(location.part, "path") == 0)
-		return psprintf("invalid batch: %s", msg);
-	if (location.name == NULL)
-		return psprintf("invalid filters: %s", msg);
+	if (strcmp(location->part, "path") == 0)
+		return pstrdup(_("batch must not be null"));
+	if (location->name == NULL)
+		return pstrdup(problem->type == PROBLEM_NULL ? _("filters must not be null") :
+					   _("filters must be a JSON object"));
 
-	name = pnstrdup(location.name, pg_mbcliplen(location.name, location.name_len, KEY_IN_MESSAGE));
-	if (location.index > 0)
-		return psprintf("invalid filter \"%s\": value %d of the list: %s",
-						name, location.index + 1, msg);
-	return psprintf("invalid filter \"%s\": %s", name, msg);
+	name = pnstrdup(location->name,
+					pg_mbcliplen(location->name, location->name_len, KEY_IN_MESSAGE));
+	message = psprintf(_(problem_table[problem->type].message), name);
+	return location->index > 0 ?
+		psprintf(_("%s (value %d of the list)"), message, location->index + 1) : message;
 }
 
 /*
  * problems_add
  *
  * Adds one problem; problems are added in the order in which they are to be
- * reported.  hint takes the place of the type's own unless it is NULL; it is
- * copied.
+ * reported.  Nothing that *problem points to is needed afterwards.
  */
 void
-problems_add(Problems *problems, ProblemType type, ProblemLocation location,
-			 const char *hint)
+problems_add(Problems *problems, const Problem *problem)
 {
-	const ProblemDef *def = &problem_table[type];
-	char	   *msg;
+	Problem		shown = *problem;
+	List	   *permitted = NIL;
+	const char *hint = problem->hint ? problem->hint : problem_table[problem->type].hint;
 
 	problems->count++;
 	if (problems->count > problems->limit)
 		return;
 
-	if (problems->limit != PROBLEMS_NO_LIMIT && location.name)
-		location.name_len = pg_mbcliplen(location.name, location.name_len, KEY_IN_DETAIL);
+	if (problems->limit != PROBLEMS_NO_LIMIT && shown.location.name)
+		shown.location.name_len = pg_mbcliplen(shown.location.name, shown.location.name_len,
+											   KEY_IN_DETAIL);
+	if (problem->type == PROBLEM_LABEL)
+		permitted = label_column_permitted(problem->permitted);
 
-	msg = msg_of(def);
 	if (problems->count == 1)
 	{
-		output_init(&problems->entries, CurrentMemoryContext, MaxAllocSize / 2);
-		problems->message = problem_in_words(msg, location);
-		if (hint == NULL)
-			hint = def->hint;
-		problems->hint = hint ? pstrdup(hint) : NULL;
+		output_init(&problems->entries, CurrentMemoryContext, MaxAllocSize / 2, too_many_problems);
+		problems->message = problem_message(&shown);
+		if (permitted != NIL)
+			problems->hint = psprintf(_("Permitted labels: %s."), label_list(permitted, ""));
+		else
+			problems->hint = hint ? pstrdup(_(hint)) : NULL;
 	}
 	else
 		output_append_literal(&problems->entries, ", ");
-	append_entry(&problems->entries, def, msg, location);
-	pfree(msg);
+	append_entry(&problems->entries, &shown, permitted);
+	list_free_deep(permitted);
 }
 
-/* problems_append_body: the documented 422 body, as JSON */
-void
-problems_append_body(Output *body, const Problems *problems)
+/*
+ * problems_body
+ *
+ * The documented 422 body, as JSON: a varlena in the current memory context
+ * that ends in a NUL besides.
+ */
+struct varlena *
+problems_body(const Problems *problems)
 {
-	output_append_literal(body, "{\"detail\": [");
-	if (problems->count > 0)
-		output_append(body, problems->entries.data, problems->entries.len);
-	output_append_literal(body, "]}");
+	Output		body;
+
+	output_init(&body, CurrentMemoryContext, MaxAllocSize, too_many_problems);
+	output_append(&body, "\0\0\0\0", VARHDRSZ);
+	output_append_literal(&body, "{\"detail\": [");
+	output_append(&body, problems->entries.data, problems->entries.len);
+	output_append_literal(&body, "]}");
+	SET_VARSIZE(body.data, body.len);
+	output_append(&body, "", 1);
+	return (struct varlena *) body.data;
 }
 
 /*
@@ -226,22 +266,16 @@ problems_append_body(Output *body, const Problems *problems)
 void
 problems_raise(const Problems *problems)
 {
-	Output		body;
 	uint64		more = problems->count - 1;
 
 	Assert(problems->count > 0);
-
-	output_init(&body, CurrentMemoryContext, MaxAllocSize);
-	problems_append_body(&body, problems);
-	output_append(&body, "", 1);
-
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 more == 0 ? errmsg("%s", problems->message) :
+			 more == 0 ? errmsg_internal("%s", problems->message) :
 			 errmsg_plural("%s (and %llu more problem)",
 						   "%s (and %llu more problems)",
 						   (unsigned long) more,
 						   problems->message, (unsigned long long) more),
-			 errdetail_internal("%s", body.data),
+			 errdetail_internal("%s", VARDATA(problems_body(problems))),
 			 problems->hint ? errhint("%s", problems->hint) : 0));
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * problems.h
- *	  What is wrong with a request, said as the API says it (HTTP 422).
+ *	  What is wrong with a request, for the API (HTTP 422) and for
+ *	  a person (an error).
  *
  *-------------------------------------------------------------------------
  */
@@ -9,26 +10,26 @@
 #define PASQAL_JOBS_PROBLEMS_H
 
 #include "compat.h"
-#include "labels.h"
+#include "label_column.h"
 #include "output.h"
 
 typedef enum ProblemType
 {
+	NO_PROBLEM,
 	PROBLEM_UUID,
 	PROBLEM_INTEGER,
 	PROBLEM_BOOLEAN,
 	PROBLEM_DATETIME,
 	PROBLEM_TEXT,
 	PROBLEM_EMPTY_TEXT,
-	PROBLEM_STATUS,
-	PROBLEM_ORIGIN,
+	PROBLEM_LABEL,
 	PROBLEM_NULL,
 	PROBLEM_EMPTY_LIST,
 	PROBLEM_NO_OBJECT,
 	PROBLEM_UNKNOWN_KEY
 } ProblemType;
 
-/* Where a problem is: ["path", name], ["query"], ["query", name, index] … */
+/* Where a problem is: ["path", name], ["query"], ["query", name, index], ... */
 typedef struct ProblemLocation
 {
 	const char *part;			/* "path" or "query" */
@@ -37,8 +38,18 @@ typedef struct ProblemLocation
 	int			index;			/* in a list, or -1 */
 } ProblemLocation;
 
+#define LOCATION_OF_FILTERS \
+	{"query", NULL, 0, -1}
 #define LOCATION_OF_BATCH \
-	((ProblemLocation) {"path", "batch__id", sizeof("batch__id") - 1, -1})
+	{"path", "batch__id", sizeof("batch__id") - 1, -1}
+
+typedef struct Problem
+{
+	ProblemType type;
+	ProblemLocation location;
+	const char *hint;			/* in place of the type's own, or NULL */
+	const LabelColumn *permitted;	/* whose labels, for PROBLEM_LABEL */
+} Problem;
 
 /* The problems of one request, gathered in the order of their report */
 typedef struct Problems
@@ -54,9 +65,8 @@ typedef struct Problems
 #define PROBLEMS_IN_DETAIL	100
 
 extern void problems_init(Problems *problems, uint64 limit);
-extern void problems_add(Problems *problems, ProblemType type,
-						 ProblemLocation location, const char *hint);
-extern void problems_append_body(Output *body, const Problems *problems);
+extern void problems_add(Problems *problems, const Problem *problem);
+extern struct varlena *problems_body(const Problems *problems);
 pg_noreturn extern void problems_raise(const Problems *problems);
 
 #endif							/* PASQAL_JOBS_PROBLEMS_H */

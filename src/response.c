@@ -18,13 +18,11 @@
 #include "response.h"
 
 /*
- * response_init
- *
  * An empty response.  The answer will be in memory of result_context, all
  * else comes from the current context.
  */
-void
-response_init(Response *response, const ResponseEncoder *encoder,
+static void
+init_response(Response *response, const ResponseEncoder *encoder,
 			  const JobsRelation *relation, MemoryContext result_context)
 {
 	memset(response, 0, sizeof(*response));
@@ -36,7 +34,22 @@ response_init(Response *response, const ResponseEncoder *encoder,
 												  ALLOCSET_DEFAULT_SIZES);
 	response->result_context = result_context;
 	response->in_order = true;
-	output_init(&response->encoded, result_context, encoder->limit);
+	output_init(&response->encoded, result_context, encoder->limit, response_too_large);
+}
+
+/*
+ * response_too_large
+ *
+ * Raises 54000.  The end of the transaction undoes what was canceled.
+ */
+void
+response_too_large(size_t limit)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("response exceeds the limit of %zu bytes", limit),
+			 errdetail("Nothing was canceled."),
+			 errhint("Narrow the filters, or use cancel_jobs_in_chunks; cancel_jobs_rows answers if no single job is too large.")));
 }
 
 /*
@@ -49,7 +62,7 @@ void
 response_check_size(Datum value, size_t limit)
 {
 	if (toast_raw_datum_size(value) > limit + VARHDRSZ)
-		output_too_large(limit);
+		response_too_large(limit);
 }
 
 /* response_detoast: such a value, in memory of the current context if need be */
@@ -136,21 +149,11 @@ add_error(const pg_uuid_t *id, const char *why, void *arg)
 	error->why = why;
 }
 
-/* response_observer: what a cancel is to tell so that the response grows */
-CancelObserver
-response_observer(Response *response)
-{
-	return (CancelObserver) {expect_jobs, add_job, add_error, response};
-}
-
 /*
- * response_finish
- *
- * The whole answer: jobs by creation_order, then by id; errors by id.  Raises
- * 54000 if it is too large.
+ * Puts the answer together: jobs by creation_order, then by id; errors by id.
  */
-struct varlena *
-response_finish(Response *response)
+static struct varlena *
+finish_response(Response *response)
 {
 	MemoryContext old;
 	struct varlena *result;
@@ -165,4 +168,23 @@ response_finish(Response *response)
 	if ((char *) result != response->encoded.data)
 		pfree(response->encoded.data);
 	return result;
+}
+
+/*
+ * response_of_cancel
+ *
+ * Cancels what is requested, and answers in the API's shape: a varlena in
+ * memory of result_context.  *canceled is the number of canceled jobs.  Raises
+ * what cancel raises, and 54000 for a response that is too large.
+ */
+struct varlena *
+response_of_cancel(const Request *request, const ResponseEncoder *encoder,
+				   MemoryContext result_context, uint64 *canceled)
+{
+	Response	response;
+	CancelObserver observer = {expect_jobs, add_job, add_error, &response};
+
+	init_response(&response, encoder, request->relation, result_context);
+	*canceled = cancel(request, CANCEL_CALL, &observer);
+	return finish_response(&response);
 }

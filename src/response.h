@@ -75,11 +75,12 @@ struct Response
 	size_t		error_capacity;
 };
 
-extern void response_init(Response *response, const ResponseEncoder *encoder,
-						  const JobsRelation *relation, MemoryContext result_context);
-extern CancelObserver response_observer(Response *response);
+extern struct varlena *response_of_cancel(const Request *request,
+										  const ResponseEncoder *encoder,
+										  MemoryContext result_context,
+										  uint64 *canceled);
 extern void response_check_size(Datum value, size_t limit);
 extern struct varlena *response_detoast(Datum value, size_t limit);
-extern struct varlena *response_finish(Response *response);
+pg_noreturn extern void response_too_large(size_t limit);
 
 #endif							/* PASQAL_JOBS_RESPONSE_H */

@@ -49,9 +49,6 @@ make_field_heads(void)
 static void
 begin(Output *out, size_t expected_jobs)
 {
-	if (field_heads[FIELD_COUNT - 1] == NULL)
-		make_field_heads();
-
 	/* the length of the varlena is not known yet */
 	output_append(out, "\0\0\0\0", VARHDRSZ);
 	output_append_string(out, before_jobs);
@@ -219,9 +216,9 @@ append_uuid(Output *out, const pg_uuid_t *uuid)
 }
 
 static void
-append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum value)
+append_value(Output *out, const JobsRelation *relation, JobColumn column, Datum value)
 {
-	switch (kind)
+	switch (job_columns[column].kind)
 	{
 		case KIND_UUID:
 			append_uuid(out, DatumGetUUIDP(value));
@@ -236,9 +233,10 @@ append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum v
 				out->len += len + 2;
 				return;
 			}
-		case KIND_STATUS:
+		case KIND_LABEL:
 			{
-				const char *label = job_status_text(relation, value, false);
+				const char *label = label_column_text(&relation->shape.labels[job_columns[column].labels],
+													  value);
 
 				output_append_json_string(out, label, strlen(label));
 				return;
@@ -258,10 +256,7 @@ append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum v
 		case KIND_TEXT_ARRAY:
 			append_text_array(out, value);
 			return;
-		case KIND_ORIGIN:
-			break;
 	}
-	elog(ERROR, "column kind %d is in no response", (int) kind);
 }
 
 /* One job as an object, after a comma if it is not the first */
@@ -270,6 +265,8 @@ encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 {
 	size_t		start;
 
+	if (unlikely(field_heads[FIELD_COUNT - 1] == NULL))
+		make_field_heads();
 	if (out->len > VARHDRSZ + strlen(before_jobs))
 		output_append_literal(out, ",");
 	start = out->len;
@@ -279,7 +276,7 @@ encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 		if (row->tts_isnull[f])
 			output_append_literal(out, "null");
 		else
-			append_value(out, relation, job_columns[f].kind, row->tts_values[f]);
+			append_value(out, relation, f, row->tts_values[f]);
 	}
 	output_append_literal(out, "}");
 	return start;
@@ -289,7 +286,7 @@ encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 static void
 reorder(Response *response, Output *out)
 {
-	output_init(out, response->result_context, JSON_LIMIT);
+	output_init(out, response->result_context, JSON_LIMIT, response_too_large);
 	output_reserve(out, response->encoded.len);
 	output_append(out, response->encoded.data, VARHDRSZ + strlen(before_jobs));
 	for (size_t i = 0; i < response->job_count; i++)

@@ -23,18 +23,15 @@
 #include "response.h"
 
 /*
- * The bytes of a job before its values: the container's header, its 32
- * JEntries (those of the values still to be filled in) and the keys.
+ * The bytes of a job before its values: the container's header, its JEntries
+ * (those of the values still to be filled in) and the keys.
  */
-#define JOB_HEAD_MAX	512
-
 typedef struct JobLayout
 {
 	JobColumn	field[FIELD_COUNT]; /* in the order of jsonb's keys */
-	size_t		values_at;		/* offset of the first value's JEntry */
 	size_t		head_len;
 	size_t		keys_len;
-	char		head[JOB_HEAD_MAX];
+	char		head[sizeof(uint32) + FIELD_COUNT * (2 * sizeof(JEntry) + NAMEDATALEN)];
 } JobLayout;
 
 static JobLayout job_layout;	/* head_len 0: not yet made */
@@ -63,7 +60,7 @@ put_jentry(char *container, size_t index, JEntry meta, size_t *total)
 {
 	*total += JBE_OFFLENFLD(meta);
 	if (*total > JENTRY_OFFLENMASK)
-		output_too_large(JENTRY_OFFLENMASK);
+		response_too_large(JENTRY_OFFLENMASK);
 	if (index % JB_OFFSET_STRIDE == 0)
 		meta = (meta & JENTRY_TYPEMASK) | (JEntry) *total | JENTRY_HAS_OFF;
 	memcpy(container + sizeof(uint32) + index * sizeof(JEntry), &meta, sizeof(JEntry));
@@ -76,9 +73,6 @@ make_job_layout(void)
 	size_t		at = sizeof(uint32) + 2 * FIELD_COUNT * sizeof(JEntry);
 	size_t		total = 0;
 
-	/* values never get an offset then, see encode_job */
-	StaticAssertStmt(2 * FIELD_COUNT <= JB_OFFSET_STRIDE, "JEntries of a job need offsets");
-
 	for (int i = 0; i < FIELD_COUNT; i++)
 		job_layout.field[i] = i;
 	qsort(job_layout.field, FIELD_COUNT, sizeof(JobColumn), compare_fields);
@@ -89,13 +83,11 @@ make_job_layout(void)
 		const char *key = job_columns[job_layout.field[i]].name;
 		size_t		len = strlen(key);
 
-		if (at + len > JOB_HEAD_MAX)
-			elog(ERROR, "keys of a job are longer than expected");
+		Assert(len < NAMEDATALEN);
 		put_jentry(job_layout.head, i, len, &total);
 		memcpy(job_layout.head + at, key, len);
 		at += len;
 	}
-	job_layout.values_at = sizeof(uint32) + FIELD_COUNT * sizeof(JEntry);
 	job_layout.keys_len = total;
 	job_layout.head_len = at;
 }
@@ -119,7 +111,7 @@ static JEntry
 append_string(Output *out, const char *text, size_t len)
 {
 	if (len > JENTRY_OFFLENMASK)
-		output_too_large(JENTRY_OFFLENMASK);
+		response_too_large(JENTRY_OFFLENMASK);
 	output_append(out, text, len);
 	return (JEntry) len;
 }
@@ -197,7 +189,7 @@ append_jsonb(Output *out, Datum value)
 		padding = pad(out);
 	output_append(out, container, len);
 	if (padding + len > JENTRY_OFFLENMASK)
-		output_too_large(JENTRY_OFFLENMASK);
+		response_too_large(JENTRY_OFFLENMASK);
 	return type | (JEntry) (padding + len);
 }
 
@@ -240,7 +232,7 @@ append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
 		put_jentry(out->data + container, i, meta, &total);
 	}
 	if (out->len - start > JENTRY_OFFLENMASK)
-		output_too_large(JENTRY_OFFLENMASK);
+		response_too_large(JENTRY_OFFLENMASK);
 	return JENTRY_ISCONTAINER | (JEntry) (out->len - start);
 }
 
@@ -262,9 +254,9 @@ append_text_array(Output *out, Datum value)
 }
 
 static JEntry
-append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum value)
+append_value(Output *out, const JobsRelation *relation, JobColumn column, Datum value)
 {
-	switch (kind)
+	switch (job_columns[column].kind)
 	{
 		case KIND_UUID:
 			format_uuid(output_reserve(out, FORMATTED_UUID), DatumGetUUIDP(value));
@@ -278,9 +270,10 @@ append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum v
 				out->len += len;
 				return len;
 			}
-		case KIND_STATUS:
+		case KIND_LABEL:
 			{
-				const char *label = job_status_text(relation, value, false);
+				const char *label = label_column_text(&relation->shape.labels[job_columns[column].labels],
+													  value);
 
 				return append_string(out, label, strlen(label));
 			}
@@ -294,10 +287,8 @@ append_value(Output *out, const JobsRelation *relation, ColumnKind kind, Datum v
 			return append_jsonb(out, value);
 		case KIND_TEXT_ARRAY:
 			return append_text_array(out, value);
-		case KIND_ORIGIN:
-			break;
 	}
-	elog(ERROR, "column kind %d is in no response", (int) kind);
+	pg_unreachable();
 }
 
 static const char *const root_keys[] = {"data"};
@@ -318,9 +309,6 @@ begin(Output *out, size_t expected_jobs)
 {
 	size_t		head_len = response_head_len(expected_jobs);
 
-	if (job_layout.head_len == 0)
-		make_job_layout();
-
 	/* written by finish */
 	output_reserve(out, head_len);
 	out->len = head_len;
@@ -331,8 +319,11 @@ static size_t
 encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 {
 	size_t		start;
-	size_t		total = job_layout.keys_len;
+	size_t		total;
 
+	if (unlikely(job_layout.head_len == 0))
+		make_job_layout();
+	total = job_layout.keys_len;
 	pad(out);
 	start = out->len;
 	output_append(out, job_layout.head, job_layout.head_len);
@@ -342,7 +333,7 @@ encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
 		JEntry		meta = JENTRY_ISNULL;
 
 		if (!row->tts_isnull[field])
-			meta = append_value(out, relation, job_columns[field].kind, row->tts_values[field]);
+			meta = append_value(out, relation, field, row->tts_values[field]);
 		put_jentry(out->data + start, FIELD_COUNT + i, meta, &total);
 	}
 	return start;
@@ -457,7 +448,7 @@ finish(Response *response)
 	if (in_place)
 		size = Max(out->len, head_len) + errors_len;
 	if (size > JENTRY_OFFLENMASK)
-		output_too_large(JENTRY_OFFLENMASK);
+		response_too_large(JENTRY_OFFLENMASK);
 
 	if (in_place)
 	{

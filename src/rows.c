@@ -19,9 +19,8 @@
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
+#include "call.h"
 #include "cancel.h"
-#include "columns.h"
-#include "pasqal_jobs.h"
 #include "response.h"
 
 /* Where the rows of a call go */
@@ -35,11 +34,12 @@ typedef struct Rows
 } Rows;
 
 static void
-init_rows(Rows *rows, FunctionCallInfo fcinfo)
+init_rows(Rows *rows, FunctionCallInfo fcinfo, const Call *call)
 {
 	memset(rows, 0, sizeof(*rows));
 	InitMaterializedSRF(fcinfo, 0);
 	rows->result = (ReturnSetInfo *) fcinfo->resultinfo;
+	rows->relation = &call->relation;
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs row",
 											  ALLOCSET_DEFAULT_SIZES);
 }
@@ -59,7 +59,7 @@ put_canceled(TupleTableSlot *row, void *arg)
 	bool		nulls[3] = {row->tts_isnull[COLUMN_ID], true, false};
 	MemoryContext old = MemoryContextSwitchTo(rows->row_context);
 
-	/* a job is an object, which as a value of its own is its own root */
+	/* one job is an object, and as a value of its own it is the root */
 	rows->job.len = VARHDRSZ;
 	response_as_jsonb.encode_job(&rows->job, rows->relation, row);
 	SET_VARSIZE(rows->job.data, rows->job.len);
@@ -91,36 +91,25 @@ PG_FUNCTION_INFO_V1(cancel_jobs_rows);
  * cancel_jobs_rows(batch uuid, filters jsonb)
  *		returns table (id uuid, error text, job jsonb)
  *
- * The cancel of cancel_jobs, one row a job, of no size but the disk's.
+ * The cancel of cancel_jobs, one row a job, of no size but the disk's: the
+ * canceled jobs as the UPDATE returns them, then the others by id.
  */
 Datum
 cancel_jobs_rows(PG_FUNCTION_ARGS)
 {
-	MemoryContext before = CurrentMemoryContext;
-	MemoryContext call = create_call_context(CurrentMemoryContext);
-	Datum		batch;
-	Filters		filters;
-	JobsRelation relation;
+	Call		call;
 	Rows		rows;
 	CancelObserver observer = {NULL, put_canceled, put_not_canceled, &rows};
 
-	MemoryContextSwitchTo(call);
-	read_arguments(fcinfo, &batch, &filters);
-	relation = jobs_relation_open(RowExclusiveLock);
+	call_begin(&call);
+	call_read_arguments(&call, fcinfo, RowExclusiveLock);
+	call_open(&call, RowExclusiveLock);
 
-	init_rows(&rows, fcinfo);
-	rows.relation = &relation;
-	output_init(&rows.job, call, response_as_jsonb.limit);
-	response_as_jsonb.begin(&rows.job, 0);
+	init_rows(&rows, fcinfo, &call);
+	output_init(&rows.job, call.context, response_as_jsonb.limit, response_too_large);
+	call_notify(&call, cancel(&call.request, CANCEL_CALL, &observer));
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(call);
-	notify_canceled(batch, cancel(&relation, batch, &filters, CANCEL_CALL, &observer));
-	SPI_finish();
-
-	MemoryContextSwitchTo(before);
-	MemoryContextDelete(call);
+	call_end(&call);
 	return (Datum) 0;
 }
 
@@ -143,48 +132,55 @@ put_foreseen(const pg_uuid_t *id, JobStatus status, const char *why, void *arg)
 	MemoryContextReset(rows->row_context);
 }
 
+/*
+ * Looks up the labels of the status column, which is of our own type.  Raises
+ * 55000 if one is not there, or is not the one that it was.
+ */
+static void
+look_up_labels(Rows *rows, bool again)
+{
+	Oid			type = TupleDescAttr(rows->result->setDesc, 1)->atttypid;
+	const Labels *labels = &label_sets[LABELS_OF_STATUS];
+
+	for (int i = 0; i < labels->count; i++)
+	{
+		Oid			label = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
+											ObjectIdGetDatum(type),
+											CStringGetDatum(labels->label[i]));
+
+		if (!OidIsValid(label) || (again && label != rows->labels[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("type %s does not have its label \"%s\"",
+							format_type_be(type), labels->label[i])));
+		rows->labels[i] = label;
+	}
+}
+
 PG_FUNCTION_INFO_V1(cancel_jobs_preview);
 
 /*
  * cancel_jobs_preview(batch uuid, filters jsonb)
  *		returns table (id uuid, status JobStatus, error text)
  *
- * What a cancel would do now.  The status of a job that is not found, or that
- * is none of ours, is null.
+ * What a cancel would do now.  The status of a job that is not found, or whose
+ * status is not one of ours, is null.
  */
 Datum
 cancel_jobs_preview(PG_FUNCTION_ARGS)
 {
-	MemoryContext before = CurrentMemoryContext;
-	MemoryContext call = create_call_context(CurrentMemoryContext);
-	Datum		batch;
-	Filters		filters;
-	JobsRelation relation;
+	Call		call;
 	Rows		rows;
-	Oid			type;
 
-	MemoryContextSwitchTo(call);
-	read_arguments(fcinfo, &batch, &filters);
-	relation = jobs_relation_open(AccessShareLock);
+	call_begin(&call);
+	call_read_arguments(&call, fcinfo, AccessShareLock);
+	call_open(&call, AccessShareLock);
 
-	init_rows(&rows, fcinfo);
-	type = TupleDescAttr(rows.result->setDesc, 1)->atttypid;
-	for (int i = 0; i < job_status_labels.count; i++)
-	{
-		rows.labels[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-										 ObjectIdGetDatum(type),
-										 CStringGetDatum(job_status_labels.label[i]));
-		if (!OidIsValid(rows.labels[i]))
-			elog(ERROR, "enum %u has no label \"%s\"", type, job_status_labels.label[i]);
-	}
+	init_rows(&rows, fcinfo, &call);
+	look_up_labels(&rows, false);
+	preview(&call.request, put_foreseen, &rows);
+	look_up_labels(&rows, true);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(call);
-	preview(&relation, batch, &filters, put_foreseen, &rows);
-	SPI_finish();
-
-	MemoryContextSwitchTo(before);
-	MemoryContextDelete(call);
+	call_end(&call);
 	return (Datum) 0;
 }

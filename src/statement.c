@@ -1,45 +1,78 @@
 /*-------------------------------------------------------------------------
  *
  * statement.c
- *	  Building, keeping and running the SQL statements of a cancel.
+ *	  Building, saving and running the SQL statements of a cancel.
  *
- * The text of a statement follows from the relation, the kind of statement
- * and which filters are there with one value or several; values are always
- * parameters.  So that is the key under which a plan is kept.
+ * The text of a statement follows from the relation, the kind of statement,
+ * which filters are there, and whether each has one value or several; values
+ * are always parameters.  These make up the key under which its plan is saved.
  *
- * A plan kept is used as long as the relation is what it was and the plan
- * cache calls it valid; otherwise its text is built anew, since a name in it
- * may have changed.  As in ri_triggers.c that happens under a lock on the
- * relation, and never in an invalidation callback.
+ * A saved plan is used as long as the relation has the version it was made for
+ * and the plan cache calls it valid; otherwise its text is built anew, since a
+ * name in it may have changed.  As in ri_triggers.c this happens under a lock
+ * on the relation, and never in an invalidation callback.
+ *
+ * A statement runs code of others: triggers, policies, functions of views, and
+ * STABLE functions even while it is planned.  That code may alter the relation
+ * or swap its name with another one's.  So the relation is verified before and
+ * after each statement, and before the first row is read the plan must be
+ * about that relation and yield the attributes that its reader expects.
+ *
+ * The statements, with a filter user_id of one value and id of several:
+ *
+ * STATEMENT_MATCH (STATEMENT_WORK_LIST: with j.creation_order third)
+ *	SELECT j.id, j.status FROM public.jobs AS j
+ *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
+ *	AND (j.id OPERATOR(pg_catalog.=) ANY ($2))
+ *	AND (j.user_id OPERATOR(pg_catalog.=) $3)
+ *
+ * STATEMENT_CANCEL
+ *	UPDATE public.jobs AS j
+ *	SET status = 'CANCELED', updated_at = $2, end_timestamp = $2
+ *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
+ *	AND (j.status OPERATOR(pg_catalog.=) 'PENDING'
+ *		 OR j.status OPERATOR(pg_catalog.=) 'RUNNING')
+ *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3))
+ *	AND (j.user_id OPERATOR(pg_catalog.=) $4)
+ *	RETURNING j.id, j.parent_id, j.status, ..., j.slurm_job_id
+ *
+ * STATEMENT_LOOK
+ *	SELECT j.id, j.status,
+ *		(true AND (j.user_id OPERATOR(pg_catalog.=) $2)) IS TRUE
+ *	FROM public.jobs AS j
+ *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
+ *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3))
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
-#include "optimizer/cost.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/timestamp.h"
 
-#include "columns.h"
 #include "statement.h"
 
 /*
- * In how many forms a filter occurs in a text.  Labels are few and compared
- * one by one (a comparison with an array of a foreign enum would not be
- * pushed down to a foreign server), so for them the form is their number.
+ * How often a filter's value occurs in a text: not at all, so many times, or
+ * as an array.  Labels are compared one by one up to FORM_MAX_ORS of them: a
+ * comparison with an array of an enum would not be pushed down to a foreign
+ * server.
  */
 #define FORM_ABSENT		0
 #define FORM_ONE		1
+#define FORM_MAX_ORS	100
 #define FORM_ARRAY		254		/* = ANY (array) */
 #define FORM_LONG_ARRAY	255		/* the same, planned for its values */
 
@@ -50,10 +83,10 @@
 #define LONG_ARRAY		100
 
 /* A session that has made so many plans forgets them and starts anew */
-#define MAX_KEPT_PLANS	256
+#define MAX_SAVED_PLANS	256
 
-/* Two values for the prefix, labels one by one, the batch, the timestamp */
-#define MAX_PARAMS		(2 + FILTER_COUNT + 1 + 2 * MAX_LABELS)
+/* The batch, the timestamp, two values for the prefix, labels one by one */
+#define MAX_PARAMS		(1 + 1 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
 
 typedef struct StatementKey
 {
@@ -63,252 +96,231 @@ typedef struct StatementKey
 	uint8		form[FILTER_COUNT];
 } StatementKey;
 
-typedef struct KeptPlan
+typedef struct SavedPlan
 {
 	StatementKey key;
 	SPIPlanPtr	plan;			/* NULL: not made yet */
 	uint64		version;		/* of the JobsRelation it was made for */
 	int			users;			/* executions under way */
-} KeptPlan;
+} SavedPlan;
 
-static HTAB *kept_plans = NULL;
+static HTAB *saved_plans = NULL;
 
-/* The parameters of a statement; types from the first pass, values too */
-typedef struct StatementParams
+/* A statement that is built: its text, if that is wanted, and its parameters */
+typedef struct Statement
 {
-	int			count;
-	Oid			types[MAX_PARAMS];
-	Datum		values[MAX_PARAMS];
-} StatementParams;
+	const Request *request;
+	StringInfo	sql;			/* NULL: parameters only */
+	int			param_count;
+	Oid			param_types[MAX_PARAMS];
+	Datum		param_values[MAX_PARAMS];
+} Statement;
 
+/* Adds a parameter and returns its number */
 static int
-add_param(StatementParams *params, Oid type, Datum value)
+add_param(Statement *statement, Oid type, Datum value)
 {
-	Assert(params->count < MAX_PARAMS);
-	params->types[params->count] = type;
-	params->values[params->count] = value;
-	return ++params->count;
+	Assert(statement->param_count < MAX_PARAMS);
+	statement->param_types[statement->param_count] = type;
+	statement->param_values[statement->param_count] = value;
+	return ++statement->param_count;
 }
 
-static bool
-takes_labels(FilterKind kind)
+/* Appends to the text if there is one */
+static void
+append_sql(Statement *statement, const char *text)
 {
-	return kind == TAKES_STATUS || kind == TAKES_ORIGIN;
+	if (statement->sql)
+		appendStringInfoString(statement->sql, text);
+}
+
+static void
+append_param(Statement *statement, const char *format, int number)
+{
+	if (statement->sql)
+		appendStringInfo(statement->sql, format, number);
 }
 
 static uint8
 filter_form(Filter filter, const FilterValues *values)
 {
-	if (values->count <= 1 || takes_labels(filter_table[filter].kind))
+	if (values->count <= 1 ||
+		(filter_table[filter].kind == TAKES_LABEL && values->count <= FORM_MAX_ORS))
 		return values->count;
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
 static void
-fill_key(StatementKey *key, StatementKind kind, const StatementArgs *args)
+fill_key(StatementKey *key, StatementKind kind, const Request *request)
 {
 	memset(key, 0, sizeof(*key));	/* it is hashed with its padding */
-	key->relid = args->relation->relid;
+	key->relid = request->relation->relid;
 	key->kind = kind;
-	key->dates_by_creation = args->filters->dates_by_creation;
+	key->dates_by_creation = request->filters.dates_by_creation;
 	for (int f = 0; f < FILTER_COUNT; f++)
-		key->form[f] = filter_form(f, &args->filters->of[f]);
+		key->form[f] = filter_form(f, &request->filters.of[f]);
 }
 
-/* The type of a filter's values in SQL */
-static Oid
-filter_type(FilterKind kind, const JobsRelation *relation, bool array)
-{
-	switch (kind)
-	{
-		case TAKES_UUID:
-			return array ? UUIDARRAYOID : UUIDOID;
-		case TAKES_TEXT:
-			return array ? TEXTARRAYOID : TEXTOID;
-		case TAKES_UUID_PREFIX:
-			return UUIDOID;
-		case TAKES_STATUS:
-			return relation->status.type == VARCHAROID ? TEXTOID : relation->status.type;
-		case TAKES_ORIGIN:
-			return relation->origin.type == VARCHAROID ? TEXTOID : relation->origin.type;
-		case TAKES_INTEGER:
-			return INT8OID;
-		case TAKES_BOOLEAN:
-			return BOOLOID;
-		case TAKES_DATETIME:
-			return TIMESTAMPTZOID;
-	}
-	elog(ERROR, "unexpected kind of filter: %d", (int) kind);
-}
-
-/* A value of a filter as a value of the column it is compared with */
+/* The values of a filter as an array */
 static Datum
-filter_value(FilterKind kind, const JobsRelation *relation, Datum value)
+array_of_values(const FilterValues *values, Oid element_type)
 {
-	if (kind == TAKES_STATUS)
-		return label_datum(&relation->status, &job_status_labels, DatumGetInt32(value));
-	if (kind == TAKES_ORIGIN)
-		return label_datum(&relation->origin, &origin_labels, DatumGetInt32(value));
-	return value;
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(element_type, &length, &by_value, &align);
+	return PointerGetDatum(construct_array(values->values, values->count, element_type,
+										   length, by_value, align));
 }
 
 /*
- * Appends a filter's condition to the text (unless that is NULL) and its
- * values to the parameters.  Text and parameters come from this one walk, so
- * that they cannot disagree.
+ * Appends a filter's condition to the text and its values to the parameters.
+ * Text and parameters come from this one walk, so that they cannot disagree.
  */
 static void
-append_condition(StringInfo sql, StatementParams *params, Filter filter,
-				 const StatementArgs *args)
+append_condition(Statement *statement, Filter filter)
 {
+	const Filters *filters = &statement->request->filters;
 	const FilterDef *def = &filter_table[filter];
-	const FilterValues *values = &args->filters->of[filter];
-	const char *condition = def->condition;
+	const FilterValues *values = &filters->of[filter];
+	Oid			type = filter_param_type(filter, statement->request->relation);
 	uint8		form = filter_form(filter, values);
-	int			repeat = takes_labels(def->kind) ? values->count : 1;
 	bool		array = form >= FORM_ARRAY;
+	int			repeat = !array && def->kind == TAKES_LABEL ? values->count : 1;
+	const char *condition = filters->dates_by_creation && def->creation_condition ?
+		def->creation_condition : def->condition;
 	int			next = 0;
 
-	if (args->filters->dates_by_creation && def->creation_condition)
-		condition = def->creation_condition;
-
-	if (sql)
-		appendStringInfoChar(sql, '(');
+	append_sql(statement, "(");
 	for (int i = 0; i < repeat; i++)
 	{
-		if (sql && i > 0)
-			appendStringInfoString(sql, " OR ");
-		for (const char *c = condition; *c; c++)
+		const char *rest = condition;
+		const char *dollar;
+
+		if (i > 0)
+			append_sql(statement, " OR ");
+		while ((dollar = strchr(rest, '$')) != NULL)
 		{
-			Oid			type;
-			Datum		value;
-			int			number;
-
-			if (*c != '$')
-			{
-				if (sql)
-					appendStringInfoChar(sql, *c);
-				continue;
-			}
-
-			type = filter_type(def->kind, args->relation, array);
+			if (statement->sql)
+				appendBinaryStringInfo(statement->sql, rest, dollar - rest);
+			rest = dollar + 1;
 			if (array)
-				value = PointerGetDatum(construct_array(values->values, values->count,
-														get_element_type(type),
-														def->kind == TAKES_UUID ? UUID_LEN : -1,
-														false,
-														def->kind == TAKES_UUID ? TYPALIGN_CHAR : TYPALIGN_INT));
+				append_param(statement, "ANY ($%d)",
+							 add_param(statement, get_array_type(type),
+									   array_of_values(values, type)));
 			else
-				value = filter_value(def->kind, args->relation, values->values[next++]);
-			number = add_param(params, type, value);
-			if (sql)
-				appendStringInfo(sql, array ? "ANY ($%d)" : "$%d", number);
+				append_param(statement, "$%d",
+							 add_param(statement, type, values->values[next++]));
 		}
+		append_sql(statement, rest);
 	}
-	if (sql)
-		appendStringInfoChar(sql, ')');
+	append_sql(statement, ")");
 }
 
-/* The conditions of all filters that are there, but for one, joined by AND */
-static void
-append_conditions(StringInfo sql, StatementParams *params, const StatementArgs *args,
-				  int but, const char *before_each, const char *if_none)
+/*
+ * Appends the conditions of all filters that are there, but for one, each with
+ * AND before it; returns how many.
+ */
+static int
+append_conditions(Statement *statement, int but)
 {
-	bool		any = false;
+	int			count = 0;
 
 	for (int f = 0; f < FILTER_COUNT; f++)
 	{
-		if (!filter_present(args->filters, f) || f == but)
+		if (!filter_present(&statement->request->filters, f) || f == but)
 			continue;
-		if (sql)
-			appendStringInfoString(sql, any || before_each == NULL ? " AND " : before_each);
-		append_condition(sql, params, f, args);
-		any = true;
+		append_sql(statement, " AND ");
+		append_condition(statement, f);
+		count++;
 	}
-	if (!any && sql && if_none)
-		appendStringInfoString(sql, if_none);
+	return count;
 }
 
 /* The fields of a response, as a list of columns */
 static void
-append_fields(StringInfo sql)
+append_fields(Statement *statement)
 {
 	for (int c = 0; c < FIELD_COUNT; c++)
-		appendStringInfo(sql, "%sj.%s", c > 0 ? ", " : "", job_columns[c].name);
+	{
+		append_sql(statement, c > 0 ? ", j." : "j.");
+		append_sql(statement, job_columns[c].name);
+	}
+}
+
+static void
+append_from(Statement *statement, const char *before)
+{
+	append_sql(statement, before);
+	if (statement->sql)
+		append_sql(statement, jobs_relation_name(statement->request->relation));
+	append_sql(statement, " AS j");
 }
 
 /*
- * Builds the text of a statement (unless sql is NULL) and its parameters.
- *
- * A literal without a type takes the type of the column it stands with, so
- * that no type need be named.
+ * Builds a statement, with its text unless sql is NULL (see the top of this
+ * file).  A literal without a type takes the type of its column, so that no
+ * type need be named.
  */
 static void
-build_statement(StringInfo sql, StatementParams *params, StatementKind kind,
-				const StatementArgs *args)
+build_statement(Statement *statement, StringInfo sql, StatementKind kind, const Request *request)
 {
-	char	   *name = sql ? jobs_relation_name(args->relation) : NULL;
 	int			batch;
+	int			timestamp;
 
-	params->count = 0;
-	batch = add_param(params, UUIDOID, args->batch);
+	statement->request = request;
+	statement->sql = sql;
+	statement->param_count = 0;
+	batch = add_param(statement, UUIDOID, request->batch);
 
 	switch (kind)
 	{
 		case STATEMENT_MATCH:
 		case STATEMENT_WORK_LIST:
-			if (sql)
-				appendStringInfo(sql, "SELECT j.id, j.status%s FROM %s AS j"
-								 " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d",
-								 kind == STATEMENT_WORK_LIST ? ", j.creation_order" : "",
-								 name, batch);
-			append_conditions(sql, params, args, FILTER_COUNT, NULL, NULL);
+			append_sql(statement, "SELECT j.id, j.status");
+			if (kind == STATEMENT_WORK_LIST)
+				append_sql(statement, ", j.creation_order");
+			append_from(statement, " FROM ");
+			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
+			append_conditions(statement, FILTER_COUNT);
 			break;
 
 		case STATEMENT_CANCEL:
-			{
-				int			timestamp = add_param(params, TIMESTAMPTZOID,
-												  TimestampTzGetDatum(args->timestamp));
-
-				if (sql)
-					appendStringInfo(sql, "UPDATE %s AS j SET status = 'CANCELED',"
-									 " updated_at = $%d, end_timestamp = $%d"
-									 " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d"
-									 " AND (j.status OPERATOR(pg_catalog.=) 'PENDING'"
-									 " OR j.status OPERATOR(pg_catalog.=) 'RUNNING')",
-									 name, timestamp, timestamp, batch);
-				append_conditions(sql, params, args, FILTER_COUNT, NULL, NULL);
-				if (sql)
-				{
-					appendStringInfoString(sql, " RETURNING ");
-					append_fields(sql);
-				}
-				break;
-			}
+			timestamp = add_param(statement, TIMESTAMPTZOID,
+								  TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+			append_from(statement, "UPDATE ");
+			append_param(statement, " SET status = 'CANCELED', updated_at = $%d", timestamp);
+			append_param(statement, ", end_timestamp = $%d", timestamp);
+			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
+			append_sql(statement, " AND (j.status OPERATOR(pg_catalog.=) 'PENDING'"
+					   " OR j.status OPERATOR(pg_catalog.=) 'RUNNING')");
+			append_conditions(statement, FILTER_COUNT);
+			append_sql(statement, " RETURNING ");
+			append_fields(statement);
+			break;
 
 		case STATEMENT_LOOK:
-			if (sql)
-				appendStringInfoString(sql, "SELECT j.id, j.status, (");
-			append_conditions(sql, params, args, FILTER_ID, "", "true");
-			if (sql)
-				appendStringInfo(sql, ") IS TRUE FROM %s AS j"
-								 " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d AND ",
-								 name, batch);
-			append_condition(sql, params, FILTER_ID, args);
+			append_sql(statement, "SELECT j.id, j.status, (true");
+			append_conditions(statement, FILTER_ID);
+			append_from(statement, ") IS TRUE FROM ");
+			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d AND ", batch);
+			append_condition(statement, FILTER_ID);
 			break;
 	}
 }
 
 /*
- * How a statement is to be planned.  Of a partitioned table a plan for all
- * values would lock every partition, one for these values locks one.  For a
- * long list see LONG_ARRAY.  A single id needs no second thought, unless
- * batch_id stands there twice: then Citus needs the values to find the shard.
+ * How a statement is to be planned.  For a partitioned table a plan for all
+ * values would lock every partition, a plan for these values locks one.  For a
+ * long list see LONG_ARRAY.  The plan for a single id is the same for all
+ * values, unless there is a filter batch_id, too: then Citus needs the values
+ * to find the shard.
  */
 static int
 cursor_options(const StatementKey *key, const JobsRelation *relation)
 {
-	if (relation->relkind == RELKIND_PARTITIONED_TABLE)
+	if (relation->shape.relkind == RELKIND_PARTITIONED_TABLE)
 		return CURSOR_OPT_CUSTOM_PLAN;
 	for (int f = 0; f < FILTER_COUNT; f++)
 		if (key->form[f] == FORM_LONG_ARRAY)
@@ -319,16 +331,16 @@ cursor_options(const StatementKey *key, const JobsRelation *relation)
 }
 
 static SPIPlanPtr
-prepare_plan(const StatementKey *key, const StatementArgs *args)
+prepare_plan(const StatementKey *key, const Request *request)
 {
 	StringInfoData sql;
-	StatementParams params;
+	Statement	statement;
 	SPIPlanPtr	plan;
 
 	initStringInfo(&sql);
-	build_statement(&sql, &params, key->kind, args);
-	plan = SPI_prepare_cursor(sql.data, params.count, params.types,
-							  cursor_options(key, args->relation));
+	build_statement(&statement, &sql, key->kind, request);
+	plan = SPI_prepare_cursor(sql.data, statement.param_count, statement.param_types,
+							  cursor_options(key, request->relation));
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
 			 SPI_result_code_string(SPI_result), sql.data);
@@ -337,14 +349,14 @@ prepare_plan(const StatementKey *key, const StatementArgs *args)
 }
 
 static void
-create_kept_plans(void)
+create_saved_plans(void)
 {
 	HASHCTL		ctl = {
 		.keysize = sizeof(StatementKey),
-		.entrysize = sizeof(KeptPlan),
+		.entrysize = sizeof(SavedPlan),
 	};
 
-	kept_plans = hash_create("pasqal_jobs plans", MAX_KEPT_PLANS, &ctl,
+	saved_plans = hash_create("pasqal_jobs plans", MAX_SAVED_PLANS, &ctl,
 							 HASH_ELEM | HASH_BLOBS);
 }
 
@@ -353,64 +365,64 @@ static void
 forget_plans(void)
 {
 	HASH_SEQ_STATUS status;
-	KeptPlan   *kept;
+	SavedPlan   *saved;
 
-	hash_seq_init(&status, kept_plans);
-	while ((kept = hash_seq_search(&status)) != NULL)
+	hash_seq_init(&status, saved_plans);
+	while ((saved = hash_seq_search(&status)) != NULL)
 	{
-		if (kept->users > 0)
+		if (saved->users > 0)
 			continue;
-		if (kept->plan)
-			SPI_freeplan(kept->plan);
-		hash_search(kept_plans, &kept->key, HASH_REMOVE, NULL);
+		if (saved->plan)
+			SPI_freeplan(saved->plan);
+		hash_search(saved_plans, &saved->key, HASH_REMOVE, NULL);
 	}
 }
 
 /*
- * Finds the plan of a statement, or makes it.  Returns NULL if the kept one
- * is outdated but in use (by a cancel whose trigger called us): then the
- * caller makes one for itself.
+ * Finds the plan of a statement, or makes it.  Returns NULL if the saved one
+ * is outdated but in use, by a cancel whose trigger made this call: then the
+ * caller makes a plan for itself.
  */
-static KeptPlan *
-fetch_plan(const StatementKey *key, const StatementArgs *args)
+static SavedPlan *
+fetch_plan(const StatementKey *key, const Request *request)
 {
-	KeptPlan   *kept;
+	SavedPlan   *saved;
 	bool		found;
 
-	if (kept_plans == NULL)
-		create_kept_plans();
+	if (saved_plans == NULL)
+		create_saved_plans();
 
-	kept = hash_search(kept_plans, key, HASH_FIND, NULL);
-	if (kept && kept->plan && kept->version == args->relation->version &&
-		SPI_plan_is_valid(kept->plan))
-		return kept;
+	saved = hash_search(saved_plans, key, HASH_FIND, NULL);
+	if (saved && saved->plan && saved->version == request->relation->version &&
+		SPI_plan_is_valid(saved->plan))
+		return saved;
 
-	if (kept && kept->users > 0)
+	if (saved && saved->users > 0)
 		return NULL;
 
-	if (kept == NULL)
+	if (saved == NULL)
 	{
-		if (hash_get_num_entries(kept_plans) >= MAX_KEPT_PLANS)
+		if (hash_get_num_entries(saved_plans) >= MAX_SAVED_PLANS)
 			forget_plans();
-		kept = hash_search(kept_plans, key, HASH_ENTER, &found);
-		kept->plan = NULL;
-		kept->users = 0;
+		saved = hash_search(saved_plans, key, HASH_ENTER, &found);
+		saved->plan = NULL;
+		saved->users = 0;
 	}
-	else if (kept->plan)
+	else if (saved->plan)
 	{
-		SPI_freeplan(kept->plan);
-		kept->plan = NULL;
+		SPI_freeplan(saved->plan);
+		saved->plan = NULL;
 	}
 
 	/* the entry stands without a plan should this fail */
 	{
-		SPIPlanPtr	plan = prepare_plan(key, args);
+		SPIPlanPtr	plan = prepare_plan(key, request);
 
 		SPI_keepplan(plan);
-		kept->plan = plan;
-		kept->version = args->relation->version;
+		saved->plan = plan;
+		saved->version = request->relation->version;
 	}
-	return kept;
+	return saved;
 }
 
 /* A DestReceiver that hands each row to a RowCallback */
@@ -419,7 +431,9 @@ typedef struct RowReceiver
 	DestReceiver pub;
 	RowCallback callback;
 	void	   *callback_arg;
-	int			planning_nest;	/* of the settings for planning; 0: none */
+	StatementKind kind;
+	const JobsRelation *relation;
+	SPIPlanPtr	plan;
 } RowReceiver;
 
 static bool
@@ -433,15 +447,57 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-/* Called once the plan is there and before any of it runs */
-static void
-receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+/* Does the plan read the relation that its text was built for? */
+static bool
+plan_is_about(SPIPlanPtr plan, Oid relid)
 {
-	RowReceiver *receiver = (RowReceiver *) self;
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 
-	if (receiver->planning_nest)
-		AtEOXact_GUC(true, receiver->planning_nest);
-	receiver->planning_nest = 0;
+	return list_member_oid(source->relationOids, relid);
+}
+
+/* Is an attribute of a result what the reader takes for this column? */
+static bool
+attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
+{
+	ColumnKind	kind = job_columns[column].kind;
+	Oid			wanted = kind == KIND_LABEL ?
+		relation->shape.labels[job_columns[column].labels].type : column_types[kind];
+
+	return type == wanted || getBaseType(type) == wanted;
+}
+
+/*
+ * Called when the plan is made and before any of it runs: raises 55000 if it
+ * is not about the relation, or if its rows are not what they are taken for.
+ */
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	static const JobColumn columns[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_CREATION_ORDER};
+	static const int natts[] = {
+		[STATEMENT_MATCH] = RESULT_STATUS + 1,
+		[STATEMENT_WORK_LIST] = RESULT_MORE + 1,
+		[STATEMENT_CANCEL] = FIELD_COUNT,
+		[STATEMENT_LOOK] = RESULT_MORE + 1,
+	};
+	RowReceiver *receiver = (RowReceiver *) self;
+	StatementKind kind = receiver->kind;
+	bool		fits = desc->natts == natts[kind] &&
+		plan_is_about(receiver->plan, receiver->relation->relid);
+
+	for (int i = 0; i < natts[kind] && fits; i++)
+	{
+		Oid			type = TupleDescAttr(desc, i)->atttypid;
+
+		if (kind == STATEMENT_LOOK && i == RESULT_MORE)
+			fits = type == BOOLOID;
+		else
+			fits = attribute_fits(receiver->relation,
+								  kind == STATEMENT_CANCEL ? (JobColumn) i : columns[i], type);
+	}
+	if (!fits)
+		jobs_relation_changed(receiver->relation);
 }
 
 static void
@@ -454,84 +510,70 @@ receiver_destroy(DestReceiver *self)
 {
 }
 
-static void
-turn_off(const char *setting)
+/* The parameters of a statement as the executor wants them */
+static ParamListInfo
+param_list(const Statement *statement)
 {
-	(void) set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
+	ParamListInfo params = makeParamList(statement->param_count);
 
-/*
- * Two UPDATEs that meet the same jobs in different orders deadlock.  So
- * whatever can lock several jobs meets them in the order of the table, if it
- * can: that is the order of a bitmap, and of an index of batch_id alone (which
- * is faster), but not of one with id in it; nor of a sequential scan, which goes
- * by where the last version of a job lies and not by where its HOT chain begins.
- * Where only a sequential scan serves, it must not join another one midway.
- *
- * The settings for planning end with it (see receiver_startup), so that no
- * trigger's statement is planned by them; jit is among them because a scan that
- * is disabled and taken nonetheless seems dear enough for it.  Returns the nest
- * level that ends the others.
- */
-static int
-order_locks(const StatementKey *key, const JobsRelation *relation, RowReceiver *receiver)
-{
-	int			nest = NewGUCNestLevel();
-
-	turn_off("synchronize_seqscans");
-	if (enable_bitmapscan && relation->has_bitmap_scans)
+	for (int i = 0; i < statement->param_count; i++)
 	{
-		receiver->planning_nest = NewGUCNestLevel();
-		turn_off("enable_seqscan");
-		turn_off("jit");
-		if (key->form[FILTER_ID] != FORM_ABSENT || key->form[FILTER_ID_STARTS_WITH] != FORM_ABSENT ||
-			relation->relkind == RELKIND_PARTITIONED_TABLE)
-			turn_off("enable_indexscan");
+		params->params[i].value = statement->param_values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = statement->param_types[i];
 	}
-	return nest;
+	return params;
 }
 
 /*
- * Runs a plan, and notes as long as it runs that it may not be freed.  kept is
- * NULL for a plan that is not kept.
+ * Runs a plan, and notes as long as it runs that it may not be freed.  saved
+ * is NULL for a plan that is not saved.
  */
 static pg_noinline void
-run_plan(KeptPlan *kept, SPIPlanPtr plan, const SPIExecuteOptions *options)
+run_plan(SavedPlan *saved, SPIPlanPtr plan, const SPIExecuteOptions *options)
 {
 	volatile int result = 0;
 
-	if (kept)
-		kept->users++;
+	if (saved)
+		saved->users++;
 	PG_TRY();
 	{
 		result = SPI_execute_plan_extended(plan, options);
 	}
 	PG_CATCH();
 	{
-		if (kept)
-			kept->users--;
+		if (saved)
+			saved->users--;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (kept)
-		kept->users--;
+	if (saved)
+		saved->users--;
 
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan_extended returned %s",
 			 SPI_result_code_string(result));
 }
 
-static void
-execute(StatementKind kind, const StatementArgs *args, bool read_only,
-		RowCallback callback, void *callback_arg)
+/*
+ * statement_execute
+ *
+ * Runs a statement and calls the callback with each row that it returns, while
+ * it runs.  It sees a snapshot of its own, taken now; or, if the request is
+ * read-only, that of the statement that called us, which works during recovery,
+ * too.  Must be called with SPI connected; memory is taken from the current
+ * context.  Raises whatever the statement raises, and 55000 if the relation
+ * was changed.
+ */
+void
+statement_execute(StatementKind kind, const Request *request,
+				  RowCallback callback, void *callback_arg)
 {
-	MemoryContext old = CurrentMemoryContext;
+	MemoryContext context = CurrentMemoryContext;
 	StatementKey key;
-	KeptPlan   *kept;
-	SPIPlanPtr	plan;
-	StatementParams params;
-	ParamListInfo paramLI;
+	SavedPlan  *saved;
+	Statement	statement;
 	RowReceiver receiver = {
 		.pub = {
 			.receiveSlot = receive_row,
@@ -542,65 +584,25 @@ execute(StatementKind kind, const StatementArgs *args, bool read_only,
 		},
 		.callback = callback,
 		.callback_arg = callback_arg,
+		.kind = kind,
+		.relation = request->relation,
 	};
-	SPIExecuteOptions options;
-	int			nest = 0;
+	SPIExecuteOptions options = {
+		.read_only = request->read_only,
+		.dest = &receiver.pub,
+	};
 
-	fill_key(&key, kind, args);
-	kept = fetch_plan(&key, args);
-	plan = kept ? kept->plan : prepare_plan(&key, args);
+	Assert(kind != STATEMENT_CANCEL || !request->read_only);
+	jobs_relation_verify(request->relation);
+	fill_key(&key, kind, request);
+	saved = fetch_plan(&key, request);
+	receiver.plan = saved ? saved->plan : prepare_plan(&key, request);
 
 	/* SPI leaves its own context as the current one, here and below */
-	MemoryContextSwitchTo(old);
-
-	build_statement(NULL, &params, kind, args);
-	paramLI = makeParamList(params.count);
-	for (int i = 0; i < params.count; i++)
-	{
-		paramLI->params[i].value = params.values[i];
-		paramLI->params[i].isnull = false;
-		paramLI->params[i].pflags = PARAM_FLAG_CONST;
-		paramLI->params[i].ptype = params.types[i];
-	}
-
-	memset(&options, 0, sizeof(options));
-	options.params = paramLI;
-	options.read_only = read_only;
-	options.dest = &receiver.pub;
-
-	if (kind == STATEMENT_CANCEL && key.form[FILTER_ID] != FORM_ONE)
-		nest = order_locks(&key, args->relation, &receiver);
-	run_plan(kept, plan, &options);
-	if (nest)
-		AtEOXact_GUC(true, nest);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * statement_execute
- *
- * Runs a statement with a snapshot of its own, taken now, and calls the
- * callback with each row that it returns, while it runs.  Must be called
- * with SPI connected; memory is taken from the current context.  Raises
- * whatever the statement raises.
- */
-void
-statement_execute(StatementKind kind, const StatementArgs *args,
-				  RowCallback callback, void *callback_arg)
-{
-	execute(kind, args, false, callback, callback_arg);
-}
-
-/*
- * statement_execute_read_only
- *
- * The same for a statement that changes nothing, with the snapshot of the
- * statement that called us; works during recovery.
- */
-void
-statement_execute_read_only(StatementKind kind, const StatementArgs *args,
-							RowCallback callback, void *callback_arg)
-{
-	Assert(kind != STATEMENT_CANCEL);
-	execute(kind, args, true, callback, callback_arg);
+	MemoryContextSwitchTo(context);
+	build_statement(&statement, NULL, kind, request);
+	options.params = param_list(&statement);
+	run_plan(saved, receiver.plan, &options);
+	MemoryContextSwitchTo(context);
+	jobs_relation_verify(request->relation);
 }

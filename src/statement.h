@@ -9,10 +9,8 @@
 #define PASQAL_JOBS_STATEMENT_H
 
 #include "executor/tuptable.h"
-#include "utils/timestamp.h"
 
-#include "filters.h"
-#include "jobs_relation.h"
+#include "request.h"
 
 typedef enum StatementKind
 {
@@ -22,29 +20,30 @@ typedef enum StatementKind
 	/* the same with creation_order third, for a work list */
 	STATEMENT_WORK_LIST,
 
-	/* cancels what matches and is cancelable; returns the response's fields */
+	/* cancels the jobs that match and can be canceled; returns the fields of a
+	 * response, numbered as columns.h numbers them */
 	STATEMENT_CANCEL,
 
-	/* (id, status, matches) of the jobs of the filter id, whatever the others
-	 * say; "matches" is what they say */
+	/* (id, status, matches) of all jobs of the filter id; "matches" says
+	 * whether the other filters match, too */
 	STATEMENT_LOOK
 } StatementKind;
 
-/* What a statement needs besides its kind */
-typedef struct StatementArgs
+/* The attributes of the rows of all statements but STATEMENT_CANCEL */
+enum ResultColumn
 {
-	const JobsRelation *relation;
-	Datum		batch;			/* uuid */
-	TimestampTz timestamp;		/* for STATEMENT_CANCEL */
-	const Filters *filters;
-} StatementArgs;
+	RESULT_ID,
+	RESULT_STATUS,
+	RESULT_MORE					/* creation_order, or matches */
+};
 
-/* Called with each row; the slot's attributes are deformed */
+/*
+ * Called with each row; its attributes are deformed, and are as many and of
+ * such types as the statement promises
+ */
 typedef void (*RowCallback) (TupleTableSlot *row, void *arg);
 
-extern void statement_execute(StatementKind kind, const StatementArgs *args,
+extern void statement_execute(StatementKind kind, const Request *request,
 							  RowCallback callback, void *callback_arg);
-extern void statement_execute_read_only(StatementKind kind, const StatementArgs *args,
-										RowCallback callback, void *callback_arg);
 
 #endif							/* PASQAL_JOBS_STATEMENT_H */

@@ -254,53 +254,5 @@ cmp_ok(scalar(@answers), '>', 5 * $seconds, 'there were many answers');
 cmp_ok(scalar(keys %canceled), '>', 10 * $seconds, '... many canceled jobs');
 cmp_ok(scalar(keys %finished), '>', 3 * $seconds, '... and many finished ones');
 
-#
-# Cancels of one batch do not deadlock with each other, however they find their
-# jobs. Only cancels here, each taken back, so that all of them lock the same
-# jobs over and over. (Some of them have been updated, so that the order of their
-# last versions is not that of the first.)
-#
-$node->safe_psql('postgres', q{
-	TRUNCATE jobs;
-	INSERT INTO jobs (batch_id, project_id, runs) SELECT batch(0), md5('project')::uuid, 1 FROM generate_series(1, 2000);
-	VACUUM ANALYZE jobs;
-	UPDATE jobs SET status = 'RUNNING' WHERE id < '80000000-0000-0000-0000-000000000000'});
-my $all = q{'{}'};
-my $list = q{(SELECT jsonb_build_object('id', jsonb_agg(id)) FROM (SELECT id FROM jobs ORDER BY random() LIMIT 1000) AS x)};
-my $shorter = q{(SELECT jsonb_build_object('id', jsonb_agg(id)) FROM (SELECT id FROM jobs ORDER BY random() LIMIT 60) AS x)};
-my $prefixes = q{(SELECT jsonb_build_object('id__starts_with', (random() * 9)::int::text))};
-for my $pair ([ 'batch', 'batch', $all, $all ], [ 'list', 'list', $list, $list ], [ 'short list', 'list', $shorter, $list ],
-	[ 'prefix', 'prefix', $prefixes, $prefixes ], [ 'batch', 'list', $all, $list ], [ 'batch', 'short list', $all, $shorter ],
-	[ 'batch', 'prefix', $all, $prefixes ], [ 'list', 'prefix', $list, $prefixes ])
-{
-	my ($a, $b, @filters) = @$pair;
-	my $time = $seconds > 30 ? 5 : 0.5;
-	my @running;
-	for my $s (0 .. 3)
-	{
-		open(my $psql, '|-', "psql -XAtq -d '$connstr' >$dir/dout$s 2>$dir/derr$s") or die;
-		$psql->autoflush(1);
-		push @running, $psql;
-	}
-	print { $running[$_] } "DO \$\$ DECLARE till timestamptz := clock_timestamp() + interval '$time s'; n int := 0; dead int := 0; BEGIN
-		WHILE clock_timestamp() < till LOOP
-			BEGIN PERFORM cancel_jobs(batch(0), $filters[$_ % 2]); n := n + 1; RAISE SQLSTATE 'UNDO0';
-			EXCEPTION WHEN SQLSTATE 'UNDO0' THEN NULL; WHEN deadlock_detected THEN dead := dead + 1; END;
-			COMMIT;
-		END LOOP; RAISE NOTICE 'calls % dead %', n, dead; END \$\$;\n" for 0 .. 3;
-	print { $_ } "\\q\n" for @running;
-	close($_) for @running;
-	my ($calls, $dead) = (0, 0);
-	for my $s (0 .. 3)
-	{
-		my $said = slurp_file("$dir/derr$s");
-		if ($said =~ /calls (\d+) dead (\d+)/) { $calls += $1; $dead += $2; }
-		else { diag("session $s: $said"); $calls = -1000; }
-	}
-	note "deadlocks of two cancels, $a and $b: $dead in $calls calls";
-	cmp_ok($calls, '>', 0, "cancels of one batch, $a and $b, all end");
-	is($dead, 0, '... without a deadlock');
-}
-
 $node->stop;
 done_testing();

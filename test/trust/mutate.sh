@@ -15,10 +15,11 @@ filters.c|j\.runs OPERATOR\(pg_catalog\.<=\) \$|j.runs OPERATOR(pg_catalog.<) \$
 filters.c|j\.start_timestamp OPERATOR\(pg_catalog\.>=\)|j.start_timestamp OPERATOR(pg_catalog.>)
 filters.c|j\.created_at OPERATOR\(pg_catalog\.<=\)|j.created_at OPERATOR(pg_catalog.<)
 filters.c|OPERATOR\(pg_catalog\.>\) 0\)|OPERATOR(pg_catalog.>=) 0)
-filters.c|def->list \? 0 : -1|0
-filters.c|problem = PROBLEM_EMPTY_TEXT|problem = PROBLEM_TEXT
-filters.c|if \(unknown == 0\)|if (unknown != 1)
-filters.c|keys->count - 1; i > 0|keys->count - 1; i > 1
+filters.c|def->list \? i : -1|i
+filters.c|return PROBLEM_EMPTY_TEXT|return PROBLEM_TEXT
+filters.c|i < given->unknown\.count|i < given->unknown.count - 1
+http.c|keys->count - 1; i > 0|keys->count - 1; i > 1
+label_column.c|column->all_labels = !type_is_ours|column->all_labels = type_is_ours
 parse_value.c|if \(west\)|if (!west)
 parse_value.c|memset\(high, 0xFF|memset(high, 0xFE
 parse_value.c|> MILLISECOND_WATERSHED|>= MILLISECOND_WATERSHED
@@ -29,13 +30,13 @@ parse_value.c|\{"on", true\}|{"on", false}
 query_string.c|s\[0\] == 0xED|s[0] == 0xEE
 query_string.c|c == '\+' && plus_is_blank|c == '+' && !plus_is_blank
 problems.c|problems->count > problems->limit|problems->count >= problems->limit
-problems.c|location\.index \+ 1|location.index
+problems.c|location->index \+ 1|location->index
 cancel.c|its status is|its status was
-cancel.c|else if \(DatumGetBool\(row->tts_values\[2\]\)\)|else if (!call->named)
+cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MORE\]\)\)|else if (!call->named)
 cancel.c|Job was not found in this batch|Job was not found
-ledger.c|ledger->count = kept;\s+if|ledger->count = kept - (kept > 1); if
-statement.c|updated_at = \$%d, end_timestamp|updated_at = \$%d, start_timestamp
-statement.c|FILTER_COUNT, NULL, NULL\);(?=\s+if \(sql\)\s+\{\s+appendStringInfoString\(sql, " RETURNING)|FILTER_USER_ID, NULL, NULL);
+ledger.c|if \(i == 0 |if (i == 1 
+statement.c|", end_timestamp = |", start_timestamp = 
+statement.c|FILTER_COUNT\);(?=\s+append_sql\(statement, " RETURNING)|FILTER_USER_ID);
 statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
 response.c|ja->creation_order < jb->creation_order \? -1 : 1|ja->creation_order < jb->creation_order ? 1 : -1
 response.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1

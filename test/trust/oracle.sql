@@ -25,10 +25,8 @@ INSERT INTO oracle.filters VALUES
 CREATE TABLE oracle.problems (problem text PRIMARY KEY, msg text, type text, ctx jsonb);
 INSERT INTO oracle.problems VALUES
 	('uuid', 'value is not a valid uuid', 'type_error.uuid', NULL),
-	('status', $$value is not a valid enumeration member; permitted: 'PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED'$$,
-	 'type_error.enum', '{"enum_values": ["PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"]}'),
-	('origin', $$value is not a valid enumeration member; permitted: 'CLIENT', 'AZURE', 'UNKNOWN'$$,
-	 'type_error.enum', '{"enum_values": ["CLIENT", "AZURE", "UNKNOWN"]}'),
+	('status', 'value is not a valid enumeration member; permitted: ', 'type_error.enum', NULL),
+	('origin', 'value is not a valid enumeration member; permitted: ', 'type_error.enum', NULL),
 	('integer', 'value is not a valid integer', 'type_error.integer', NULL),
 	('boolean', 'value could not be parsed to a boolean', 'type_error.bool', NULL),
 	('datetime', 'invalid datetime format', 'value_error.datetime', NULL),
@@ -40,10 +38,20 @@ INSERT INTO oracle.problems VALUES
 	('prefix', 'str type expected', 'type_error.str', NULL),
 	('empty prefix', 'ensure this value has at least 1 characters', 'value_error.any_str.min_length', '{"limit_value": 1}');
 
+-- The labels that a filter takes (section 2): all of an enum of the application's own
+CREATE FUNCTION oracle.labels(what text) RETURNS text[] LANGUAGE sql STABLE AS $$
+SELECT coalesce((SELECT array_agg(enumlabel ORDER BY enumsortorder)
+	FROM pg_attribute JOIN pg_enum ON enumtypid = atttypid
+	WHERE attrelid = current_setting('pasqal_jobs.jobs_table')::regclass AND attname = what AND atttypid::regtype::text NOT IN ('jobstatus', 'origin')),
+	CASE what WHEN 'status' THEN '{PENDING,RUNNING,DONE,ERROR,CANCELED}'::text[] WHEN 'origin' THEN '{CLIENT,AZURE,UNKNOWN}' END)
+$$;
+
 CREATE FUNCTION oracle.entry(what text, VARIADIC loc text[]) RETURNS jsonb LANGUAGE sql STABLE AS $$
 SELECT jsonb_build_object('loc', to_jsonb(loc[1:2]) || CASE WHEN loc[3] IS NULL THEN '[]' ELSE to_jsonb(loc[3]::int) END,
-						  'msg', msg, 'type', type) || CASE WHEN ctx IS NULL THEN '{}' ELSE jsonb_build_object('ctx', ctx) END
-FROM oracle.problems WHERE problem = what
+						  'msg', msg || coalesce((SELECT string_agg(quote_literal(l), ', ') FROM unnest(labels) AS l), ''), 'type', type)
+	|| CASE WHEN labels IS NOT NULL THEN jsonb_build_object('ctx', jsonb_build_object('enum_values', labels))
+			WHEN ctx IS NULL THEN '{}' ELSE jsonb_build_object('ctx', ctx) END
+FROM oracle.problems, oracle.labels(what) AS labels WHERE problem = what
 $$;
 
 CREATE FUNCTION oracle.read_uuid(t text) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS $$
@@ -141,8 +149,8 @@ BEGIN
 			WHEN 'uuid' THEN to_jsonb(oracle.read_uuid(t))
 			WHEN 'prefix' THEN to_jsonb(t)
 			WHEN 'text' THEN to_jsonb(t)
-			WHEN 'status' THEN CASE WHEN t IN ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED') THEN to_jsonb(t) END
-			WHEN 'origin' THEN CASE WHEN t IN ('CLIENT', 'AZURE', 'UNKNOWN') THEN to_jsonb(t) END
+			WHEN 'status' THEN CASE WHEN t = ANY (oracle.labels(kind)) THEN to_jsonb(t) END
+			WHEN 'origin' THEN CASE WHEN t = ANY (oracle.labels(kind)) THEN to_jsonb(t) END
 			WHEN 'integer' THEN to_jsonb(oracle.read_integer(t))
 			WHEN 'boolean' THEN to_jsonb(oracle.read_boolean(t))
 			WHEN 'datetime' THEN to_jsonb(oracle.read_datetime(t)::text) END;

@@ -235,8 +235,8 @@ BEGIN
 			ELSE oracle.pick('%', '_', '00000000_', '000000000', '-', ' ', '0%', sample || '0', U&'\FF10', '0' || E'\n', 'g') END
 		WHEN 'text' THEN CASE WHEN bad THEN NULL WHEN oracle.chance(0.8) THEN oracle.pick('alice', 'bob', 'Alice') ELSE oracle.odd_text() END
 		WHEN 'status' THEN CASE WHEN bad THEN oracle.pick('', 'pending', ' DONE', 'PENDING,DONE', 'PAUSED', 'PENDIN', 'PENDINGX', 'NULL')
-			ELSE oracle.pick('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED') END
-		WHEN 'origin' THEN CASE WHEN bad THEN oracle.pick('', 'client', 'MARS', 'AZURE ') ELSE oracle.pick('CLIENT', 'AZURE', 'UNKNOWN') END
+			ELSE oracle.pick(VARIADIC oracle.labels('status')) END
+		WHEN 'origin' THEN CASE WHEN bad THEN oracle.pick('', 'client', 'MARS', 'AZURE ') ELSE oracle.pick(VARIADIC oracle.labels('origin')) END
 		WHEN 'integer' THEN CASE WHEN bad THEN oracle.pick('', '+', '-', '1.0', '1e2', '1_000', '0x10', '- 1', U&'\0661', 'NaN', 'ten', '1 0', '--1', '1-', '५')
 			WHEN oracle.chance(0.9) THEN oracle.pick('0', '1', '2', '5', '10', '-1', ' 5 ', '+2', '-0', '007', U&'\2003\00A05\3000')
 			ELSE oracle.pick('2147483647', '2147483648', '-2147483648', '-2147483649', '9223372036854775807', '9223372036854775808', '-9223372036854775808',
@@ -419,12 +419,22 @@ $$;
 
 -- What the error must say: the first problem in words, how many more, all in DETAIL
 CREATE FUNCTION oracle.message(problems jsonb) RETURNS text LANGUAGE sql AS $$
-SELECT CASE WHEN loc->>0 = 'path' THEN 'invalid batch: '
-			WHEN loc->1 IS NULL THEN 'invalid filters: '
-			ELSE format('invalid filter "%s": ', oracle.cut(loc->>1)) || CASE WHEN (loc->>2)::int > 0 THEN format('value %s of the list: ', (loc->>2)::int + 1) ELSE '' END END
-	|| (problems->0->>'msg')
+SELECT CASE WHEN loc->>0 = 'path' THEN 'batch must not be null'
+			WHEN loc->1 IS NULL THEN CASE type WHEN 'type_error.dict' THEN 'filters must be a JSON object' ELSE 'filters must not be null' END
+			ELSE format(CASE type
+				WHEN 'type_error.uuid' THEN 'value of filter "%s" must be a uuid'
+				WHEN 'type_error.integer' THEN 'value of filter "%s" must be an integer'
+				WHEN 'type_error.bool' THEN 'value of filter "%s" must be a boolean'
+				WHEN 'value_error.datetime' THEN 'value of filter "%s" must be a date and time'
+				WHEN 'type_error.str' THEN 'value of filter "%s" must be a text'
+				WHEN 'value_error.any_str.min_length' THEN 'value of filter "%s" must not be empty'
+				WHEN 'type_error.enum' THEN 'value of filter "%s" must be one of the permitted labels'
+				WHEN 'type_error.none.not_allowed' THEN 'value of filter "%s" must not be null'
+				WHEN 'value_error.list.min_items' THEN 'list of filter "%s" must not be empty'
+				WHEN 'value_error.extra' THEN 'unrecognized filter "%s"' END, oracle.cut(loc->>1))
+			|| CASE WHEN (loc->>2)::int > 0 THEN format(' (value %s of the list)', (loc->>2)::int + 1) ELSE '' END END
 	|| CASE WHEN n = 1 THEN '' WHEN n = 2 THEN ' (and 1 more problem)' ELSE format(' (and %s more problems)', n - 1) END
-FROM (SELECT problems->0->'loc' AS loc, jsonb_array_length(problems) AS n) AS x
+FROM (SELECT problems->0->'loc' AS loc, problems->0->>'type' AS type, jsonb_array_length(problems) AS n) AS x
 $$;
 
 CREATE PROCEDURE oracle.compare(seed int, nr int, r oracle.relations, batch uuid, filters jsonb, path text, query_string text) LANGUAGE plpgsql AS $$

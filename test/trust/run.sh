@@ -4,15 +4,15 @@
 #
 #	test/trust/run.sh [PART...]
 #
-# Parts: oracle torture crash limits sanitizers fuzz sqlsmith lint mutations
-# assertions (default: all of them, about 35 minutes on two cores).
+# Parts: oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith lint
+# mutations assertions (default: all of them, about an hour on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint oracle torture crash limits sanitizers fuzz sqlsmith mutations assertions)
+[ $# -gt 0 ] || parts=(lint oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions)
 seed=${TRUST_SEED:-20230323}
 
 sandbox_create postgresql-common libipc-run-perl perl
@@ -35,7 +35,7 @@ tap() {
 # What a part says for itself, in a line or two
 figures() {
 	case $1 in
-		oracle | torture) grep -hE '^# (seed|deadlocks)' "$2" | sed 's/^# //' ;;
+		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
 		*) tail -3 "$2" | grep -E '^(sanitizers|fuzz|sqlsmith|lint|mutations|assertions)' ;;
@@ -55,6 +55,8 @@ oracle() {
 run_part() {
 	case $1 in
 		oracle) oracle ;;
+		ddl) tap ddl 015_ddl.pl TRUST_CASES=10000 TRUST_SEED="$seed" ;;
+		deadlocks) tap deadlocks 006_batch_lock.pl TRUST_SECONDS=60 ;;
 		torture) tap torture 011_torture.pl TRUST_SECONDS="${TRUST_SECONDS:-240}" TRUST_SEED="$seed" ;;
 		crash) tap crash 012_crash.pl TRUST_ROUNDS=60 TRUST_SEED="$seed" ;;
 		limits) tap limits 013_limits.pl TRUST_LONG=1 TRUST_SEED="$seed" ;;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # test/trust/sanitize.sh: the regression suite, the comparison with the oracle
-# and the torture, the extension built with AddressSanitizer and
+# (also amid DDL) and the torture, the extension built with AddressSanitizer and
 # UndefinedBehaviorSanitizer.
 #
 #	test/trust/sanitize.sh [CASES [SECONDS]]
@@ -62,7 +62,7 @@ as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE \
 	TRUST_CASES="$cases" TRUST_SECONDS="$seconds" \
 	TESTDIR="$PWD" TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
 	PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
-	prove -I "$PGXS_TEST/perl" test/t/010_oracle.pl test/t/011_torture.pl || failed=1
+	prove -I "$PGXS_TEST/perl" test/t/010_oracle.pl test/t/015_ddl.pl test/t/011_torture.pl || failed=1
 
 reports=$(find "$SANDBOX/reports" -type f | wc -l)
 if [ "$reports" -gt 0 ]; then

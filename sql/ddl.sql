@@ -1,0 +1,266 @@
+--
+-- DDL in the middle of a call, by the caller's own triggers, policies and
+-- functions: the call ends in an error or a right answer, and the next works
+--
+CREATE SCHEMA meddled;
+
+-- Runs the statement of the setting ddl.deed, once, at the seam ddl.seam
+CREATE FUNCTION meddle(seam text) RETURNS bool LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	deed text := current_setting('ddl.deed', true);
+BEGIN
+	IF seam = 'read' THEN
+		seam := current_setting('ddl.phase');
+	END IF;
+	IF seam = current_setting('ddl.seam', true) THEN
+		PERFORM set_config('ddl.seam', '', true);
+		EXECUTE deed;
+	END IF;
+	RETURN true;
+END
+$$;
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.meddle(lower(tg_when || ' ' || tg_level));
+	IF tg_when = 'AFTER' AND tg_level = 'STATEMENT' THEN
+		PERFORM set_config('ddl.phase', 'look', true);
+	END IF;
+	-- one job is kept, so that there is a second look
+	RETURN CASE WHEN tg_level = 'ROW' AND tg_when = 'BEFORE' AND NEW.runs = 200 THEN NULL ELSE NEW END;
+END
+$$;
+
+-- Three tables with jobs and triggers, and a view with a function in it
+SELECT create_jobs_table('meddled.plain'), create_jobs_table('meddled.parted', 2), create_jobs_table('meddled.base');
+CREATE TYPE meddled.state AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED', 'PAUSED');
+CREATE TEMP TABLE temporary (LIKE meddled.plain INCLUDING ALL);
+ALTER TABLE temporary ALTER status DROP DEFAULT, ALTER status TYPE meddled.state USING status::text::meddled.state;
+DO $$
+DECLARE
+	t text;
+BEGIN
+	FOREACH t IN ARRAY '{meddled.plain,meddled.parted,meddled.base,pg_temp.temporary}'::text[] LOOP
+		EXECUTE format('INSERT INTO %s (id, batch_id, project_id, status, runs, user_id, origin, variables, sequence)
+			SELECT id, batch_id, project_id, status::text::%s, runs, user_id, origin, variables, sequence FROM public.jobs ORDER BY creation_order',
+			t, CASE t WHEN 'pg_temp.temporary' THEN 'meddled.state' ELSE 'jobstatus' END);
+		EXECUTE format('CREATE TRIGGER a BEFORE UPDATE ON %s EXECUTE FUNCTION meddle()', t);
+		EXECUTE format('CREATE TRIGGER b BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION meddle()', t);
+		EXECUTE format('CREATE TRIGGER c AFTER UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION meddle()', t);
+		EXECUTE format('CREATE TRIGGER d AFTER UPDATE ON %s EXECUTE FUNCTION meddle()', t);
+	END LOOP;
+END
+$$;
+CREATE VIEW meddled.seen AS SELECT * FROM meddled.base WHERE meddle('read');
+
+-- What a call comes to with such a deed at a seam: its answer, if it is the
+-- usual one, or the error; all taken back
+CREATE FUNCTION meddled(relation text, seam text, deed text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	usual text;
+	answer text;
+BEGIN
+	PERFORM set_config('pasqal_jobs.jobs_table', relation, true), set_config('ddl.phase', 'match', true), set_config('ddl.seam', '', true);
+	usual := tried(batch(1));
+	PERFORM set_config('ddl.seam', seam, true), set_config('ddl.deed', deed, true);
+	BEGIN
+		answer := told(cancel_jobs(batch(1)));
+		RAISE EXCEPTION SQLSTATE 'UNDO0' USING MESSAGE = current_setting('ddl.seam');
+	EXCEPTION
+		WHEN SQLSTATE 'UNDO0' THEN
+			answer := CASE WHEN SQLERRM <> '' THEN 'not run' WHEN answer = usual THEN 'as usual' ELSE answer END;
+		WHEN OTHERS THEN
+			answer := SQLSTATE || CASE WHEN SQLSTATE = '55000' THEN ': ' || SQLERRM ELSE '' END;
+	END;
+	PERFORM set_config('ddl.phase', 'match', true), set_config('ddl.seam', '', true);
+	IF tried(batch(1)) IS DISTINCT FROM usual THEN
+		RAISE EXCEPTION 'the next call differs';
+	END IF;
+	RETURN answer;
+END
+$$;
+
+CREATE TEMP TABLE deeds (n serial, relation text, deed text);
+INSERT INTO deeds (relation, deed)
+SELECT r.relation, replace(replace(replace(d.deed, '%R', r.relation), '%K', r.kind), '%N', r.name)
+FROM (VALUES ('meddled.plain', 'TABLE', 'plain'), ('meddled.parted', 'TABLE', 'parted'), ('pg_temp.temporary', 'TABLE', 'temporary'), ('meddled.seen', 'VIEW', 'seen')) AS r (relation, kind, name),
+	(VALUES ('DROP %K %R'),
+			('DROP %K %R CASCADE'),
+			('ALTER %K %R RENAME TO other'),
+			('ALTER %K %R RENAME TO other; CREATE VIEW %N AS SELECT 1 AS id, 2 AS status'),
+			('ALTER %K %R RENAME COLUMN sequence TO s; ALTER %K %R RENAME COLUMN creation_order TO sequence; ALTER %K %R RENAME COLUMN s TO creation_order'),
+			('ALTER %K %R RENAME COLUMN updated_at TO u; ALTER %K %R RENAME COLUMN created_at TO updated_at; ALTER %K %R RENAME COLUMN u TO created_at'),
+			('ALTER %K %R RENAME COLUMN runs TO shots'),
+			('DISCARD PLANS'),
+			('DISCARD TEMP'),
+			('DISCARD ALL')) AS d (deed)
+UNION ALL
+SELECT r, d FROM unnest('{meddled.plain,meddled.seen}'::text[]) AS r,
+	(VALUES ('ALTER TABLE meddled.plain ALTER COLUMN runs TYPE bigint'),
+			('ALTER TABLE meddled.plain ALTER COLUMN status DROP DEFAULT, ALTER COLUMN status TYPE text'),
+			('ALTER SCHEMA meddled RENAME TO other'),
+			('ALTER SCHEMA meddled RENAME TO other; CREATE SCHEMA meddled'),
+			('ALTER TYPE jobstatus RENAME VALUE ''DONE'' TO ''FINISHED'''),
+			('ALTER TYPE jobstatus RENAME VALUE ''CANCELED'' TO ''GONE'''),
+			('ALTER TYPE jobstatus ADD VALUE ''PAUSED'''),
+			('DROP TYPE jobstatus CASCADE'),
+			('DROP EXTENSION pasqal_jobs CASCADE'),
+			('SET LOCAL pasqal_jobs.jobs_table = ''nowhere'''),
+			('SET LOCAL pasqal_jobs.date_filter = ''creation'''),
+			('SET LOCAL pasqal_jobs.notify_channel = ''x'''),
+			('SET LOCAL search_path = pg_catalog'),
+			('CREATE OR REPLACE VIEW meddled.seen AS SELECT * FROM meddled.base WHERE false'),
+			('ALTER TABLE meddled.base ADD COLUMN more int, DROP COLUMN user_id CASCADE'),
+			('DROP TABLE meddled.base CASCADE'),
+			('ALTER TABLE meddled.base RENAME TO elsewhere')) AS v (d)
+UNION ALL
+SELECT 'pg_temp.temporary', d FROM (VALUES ('ALTER TYPE meddled.state RENAME VALUE ''PAUSED'' TO ''HELD'''),
+	('ALTER TYPE meddled.state RENAME VALUE ''RUNNING'' TO ''ON'''), ('DROP TYPE meddled.state CASCADE'), ('DROP SCHEMA meddled CASCADE')) AS v (d)
+UNION ALL
+SELECT 'meddled.parted', d FROM (VALUES ('ALTER TABLE meddled.parted DETACH PARTITION meddled.parted_p0'), ('ALTER TABLE meddled.parted_p1 RENAME TO p'),
+	('DROP TABLE meddled.parted_p1')) AS v (d);
+
+SET client_min_messages = warning;
+\pset format unaligned
+SELECT n, relation, deed FROM deeds ORDER BY n;
+SELECT n, result, string_agg(seam, ', ' ORDER BY o) AS seams
+FROM (SELECT n, s.o, s.seam, replace(meddled(relation, s.seam, deed), (SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()), 'pg_temp') AS result
+	FROM deeds, unnest('{match,before statement,before row,after row,after statement,look}'::text[]) WITH ORDINALITY AS s (seam, o)
+	WHERE s.seam NOT IN ('match', 'look') OR relation = 'meddled.seen') AS x
+GROUP BY n, result ORDER BY n, min(o);
+
+-- a policy is code of others, too; it runs for those who do not own the table
+CREATE ROLE regress_pasqal_tenant LOGIN;
+CREATE TEMP TABLE owned (LIKE meddled.plain INCLUDING ALL);
+INSERT INTO owned SELECT * FROM meddled.plain;
+ALTER TABLE owned OWNER TO regress_pasqal_tenant;
+ALTER TABLE owned ENABLE ROW LEVEL SECURITY;
+ALTER TABLE owned FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON owned USING (meddle('read'));
+SET ROLE regress_pasqal_tenant;
+SELECT d.deed, regexp_replace(meddled('pg_temp.owned', 'match', d.deed), 'pg_temp_\d+', 'pg_temp') FROM (VALUES
+	('DROP TABLE owned'), ('ALTER TABLE owned RENAME COLUMN runs TO shots'), ('ALTER TABLE owned RENAME TO other'), ('ALTER TABLE owned DISABLE ROW LEVEL SECURITY'),
+	('ALTER TABLE owned RENAME COLUMN sequence TO s; ALTER TABLE owned RENAME COLUMN progress TO sequence; ALTER TABLE owned RENAME COLUMN s TO progress')) AS d (deed);
+-- a preview reads types, too
+CREATE FUNCTION pg_temp.previewed(deed text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('pasqal_jobs.jobs_table', 'pg_temp.owned', true), set_config('ddl.phase', 'match', true),
+		set_config('ddl.seam', 'match', true), set_config('ddl.deed', deed, true);
+	RETURN (SELECT string_agg(status::text, ' ' ORDER BY id) FROM cancel_jobs_preview(batch(1)));
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE || ': ' || SQLERRM;
+END
+$$;
+SELECT regexp_replace(pg_temp.previewed('ALTER TABLE owned RENAME COLUMN status TO s; ALTER TABLE owned RENAME COLUMN runs TO status'), 'pg_temp_\d+', 'pg_temp');
+SELECT pg_temp.previewed('DROP TABLE owned');
+RESET ROLE;
+DROP TABLE owned;
+-- a trigger of the table drops the view that the setting names
+CREATE VIEW pg_temp.crash AS SELECT * FROM meddled.base;
+CREATE FUNCTION pg_temp.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DROP VIEW IF EXISTS pg_temp.crash; RETURN NEW; END $$;
+CREATE TRIGGER e BEFORE UPDATE ON meddled.base FOR EACH ROW EXECUTE FUNCTION pg_temp.drop_it();
+SET pasqal_jobs.jobs_table = 'pg_temp.crash';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+DROP TRIGGER e ON meddled.base;
+
+-- between two chunks, and at their commits
+CREATE FUNCTION deferred() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_setting('ddl.deed', true) <> '' THEN
+		EXECUTE current_setting('ddl.deed') ;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TABLE meddled.chunked (LIKE meddled.plain INCLUDING ALL);
+INSERT INTO meddled.chunked SELECT * FROM meddled.plain;
+CREATE CONSTRAINT TRIGGER z AFTER UPDATE ON meddled.chunked DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION deferred();
+SET pasqal_jobs.jobs_table = 'meddled.chunked';
+CREATE PROCEDURE chunked(deed text) LANGUAGE plpgsql AS $$
+DECLARE
+	c bigint;
+	f bigint;
+BEGIN
+	PERFORM set_config('ddl.deed', deed, false);
+	CALL cancel_jobs_in_chunks(batch(1), '{}', 1, c, f);
+	PERFORM set_config('ddl.deed', '', false);
+	RAISE WARNING '% canceled, % failed', c, f;
+END
+$$;
+CALL chunked('ALTER TABLE meddled.chunked ALTER COLUMN runs TYPE bigint');
+CALL chunked('ALTER TABLE meddled.chunked RENAME COLUMN runs TO shots');
+SELECT set_config('ddl.deed', '', false);
+ALTER TABLE meddled.chunked RENAME COLUMN shots TO runs;
+CALL chunked('SET pasqal_jobs.jobs_table = ''jobs''');
+SELECT set_config('ddl.deed', '', false);
+SET pasqal_jobs.jobs_table = 'meddled.chunked';
+SELECT count(*) FROM meddled.chunked WHERE status = 'CANCELED' AND id IN (job(1), job(2), job(3), job(4));
+CALL chunked('DISCARD PLANS');
+
+-- a view between commits: another one in its place
+UPDATE jobs SET status = 'PENDING';
+CREATE VIEW meddled.window AS SELECT * FROM jobs WHERE runs < 600;
+SET pasqal_jobs.jobs_table = 'meddled.window';
+CREATE CONSTRAINT TRIGGER z AFTER UPDATE ON jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION deferred();
+CALL chunked('CREATE OR REPLACE VIEW meddled.window AS SELECT * FROM jobs WHERE runs < 300');
+UPDATE jobs SET status = 'PENDING';
+CALL chunked('DROP VIEW meddled.window; CREATE VIEW meddled.window AS SELECT * FROM jobs');
+SELECT set_config('ddl.deed', '', false);
+DROP TRIGGER z ON jobs;
+TRUNCATE jobs;
+SELECT submit(batch(1));
+
+-- no trigger of a statement and no function of a plan is planned by settings of ours
+RESET pasqal_jobs.jobs_table;
+CREATE TABLE meddled.members (project uuid PRIMARY KEY, member text);
+INSERT INTO meddled.members SELECT project(n), 'regress_pasqal_tenant' FROM generate_series(1, 3) AS n;
+CREATE FUNCTION planned_with() RETURNS uuid LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	RAISE WARNING '%', (SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings
+		WHERE name IN ('enable_seqscan', 'enable_indexscan', 'enable_bitmapscan', 'synchronize_seqscans'));
+	RETURN project(1);
+END
+$$;
+GRANT USAGE ON SCHEMA meddled TO regress_pasqal_tenant;
+GRANT SELECT ON meddled.members TO regress_pasqal_tenant;
+GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_tenant;
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON jobs USING (EXISTS (SELECT FROM meddled.members WHERE project = project_id AND member = current_user) AND project_id = (SELECT planned_with()));
+SET ROLE regress_pasqal_tenant;
+SELECT tried(batch(1));
+RESET ROLE;
+DROP POLICY p ON jobs;
+ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
+REVOKE ALL ON jobs FROM regress_pasqal_tenant;
+
+\pset format aligned
+-- a bad value that was set before the library was loaded is an error, not a default
+\c -
+SET pasqal_jobs.date_filter = 'finished';
+SELECT state, message, detail, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SELECT state, message FROM failure($$SELECT * FROM cancel_jobs_http(batch(1)::text)$$);
+SELECT state, message FROM failure($$SELECT * FROM cancel_jobs_preview(batch(1))$$);
+BEGIN; SET LOCAL pasqal_jobs.date_filter = 'creation'; SELECT tried(batch(1), '{"min_runs": 900}'); ROLLBACK;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.date_filter = 'creation';
+SELECT tried(batch(1), '{"min_runs": 900}');
+RESET pasqal_jobs.date_filter;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+\c -
+SET pasqal_jobs.notify_channel = 'a234567890b234567890c234567890d234567890e234567890f234567890g234567890';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+-- also where a role's setting below it is valid
+ALTER ROLE regress_pasqal_tenant SET pasqal_jobs.date_filter = 'execution';
+GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_tenant;
+SELECT current_user AS me \gset
+\c - regress_pasqal_tenant
+SET pasqal_jobs.date_filter = 'creatoin';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.date_filter = 'creation';
+SELECT tried(batch(1), '{"min_runs": 900}');
+\c - :me
+SET client_min_messages = warning;
+DROP OWNED BY regress_pasqal_tenant;
+DROP ROLE regress_pasqal_tenant;
+DROP SCHEMA meddled CASCADE;
+DROP FUNCTION meddle(), meddle(text), meddled(text, text, text), deferred(), planned_with();
+DROP PROCEDURE chunked(text);

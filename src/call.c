@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * call.c
+ *	  The frame of a call: its memory, its request, its relation, SPI.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/async.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "call.h"
+#include "settings.h"
+
+/*
+ * call_begin
+ *
+ * Begins a call with a memory context of its own, which becomes the current
+ * one.  Settings that matter at its end are those of its beginning, since a
+ * trigger may change them.  Raises 22023 for an invalid setting.
+ */
+void
+call_begin(Call *call)
+{
+	settings_check();
+	memset(call, 0, sizeof(*call));
+	call->before = CurrentMemoryContext;
+	call->context = AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs call",
+										  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(call->context);
+	call->request.relation = &call->relation;
+	if (pasqal_jobs_notify_channel && pasqal_jobs_notify_channel[0] != '\0')
+		call->notify_channel = pstrdup(pasqal_jobs_notify_channel);
+}
+
+/* Opens the jobs relation if it is not open yet */
+static void
+open_relation(Call *call, LOCKMODE lockmode)
+{
+	if (call->relation.rel == NULL)
+		jobs_relation_open(&call->relation, lockmode);
+}
+
+/*
+ * call_read_filters
+ *
+ * Reads the filters that were given; what is wrong with them is added to
+ * *problems.  Opens the relation if it has a say in that: the labels of a
+ * column's enum are the values that a filter takes.
+ */
+void
+call_read_filters(Call *call, const GivenFilters *given, LOCKMODE lockmode, Problems *problems)
+{
+	if (given_has_labels(given))
+		open_relation(call, lockmode);
+	filters_read(&call->request.filters, given, &call->relation, problems);
+}
+
+/*
+ * call_read_arguments
+ *
+ * Reads the arguments (batch uuid, filters jsonb) that most functions have.
+ * Raises 22023 with all that is wrong with them.
+ */
+void
+call_read_arguments(Call *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
+{
+	Problems	problems;
+	GivenFilters given;
+	Problem		no_batch = {
+		.type = PROBLEM_NULL,
+		.location = LOCATION_OF_BATCH,
+		.hint = "Pass the uuid of the batch whose jobs are to be canceled."
+	};
+
+	problems_init(&problems, PROBLEMS_IN_DETAIL);
+	if (PG_ARGISNULL(0))
+		problems_add(&problems, &no_batch);
+	else
+		call->request.batch = datumCopy(PG_GETARG_DATUM(0), false, UUID_LEN);
+	given_from_jsonb(&given, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &problems);
+	call_read_filters(call, &given, lockmode, &problems);
+	if (problems.count > 0)
+		problems_raise(&problems);
+}
+
+/* call_open: opens the relation, unless it is open, and connects to SPI */
+void
+call_open(Call *call, LOCKMODE lockmode)
+{
+	open_relation(call, lockmode);
+	call->request.read_only = lockmode == AccessShareLock;
+
+	if (SPI_connect_ext(call->spi_options) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect_ext failed");
+	call->connected = true;
+	MemoryContextSwitchTo(call->context);
+}
+
+/*
+ * call_notify
+ *
+ * Wakes up those who listen to the call's channel, at the end of the
+ * transaction, if anything was canceled.
+ */
+void
+call_notify(const Call *call, uint64 canceled)
+{
+	if (canceled > 0 && call->notify_channel)
+		Async_Notify(call->notify_channel,
+					 psprintf("{\"batch_id\": \"%s\", \"canceled\": " UINT64_FORMAT "}",
+							  DatumGetCString(DirectFunctionCall1(uuid_out, call->request.batch)),
+							  canceled));
+}
+
+/*
+ * call_end
+ *
+ * Ends a call: disconnects from SPI, closes the relation, and deletes the
+ * call's memory.
+ */
+void
+call_end(Call *call)
+{
+	if (call->relation.rel)
+		jobs_relation_close(&call->relation);
+	if (call->connected)
+		SPI_finish();
+	MemoryContextSwitchTo(call->before);
+	MemoryContextDelete(call->context);
+}

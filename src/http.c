@@ -1,0 +1,271 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.c
+ *	  The function cancel_jobs_http: the API's endpoint, from the path and the
+ *	  query string of a URL to a status code and a body.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+#include "call.h"
+#include "query_string.h"
+#include "response.h"
+
+/* A piece of a URL, decoded, as a string of JSON; in UTF-8 */
+static JsonbValue
+decode(const char *text, size_t len, bool plus_is_blank)
+{
+	JsonbValue	result = {.type = jbvString};
+	char	   *decoded = MemoryContextAllocHuge(CurrentMemoryContext, PERCENT_DECODED_MAX(len) + 1);
+	size_t		decoded_len = percent_decode(decoded, text, len, plus_is_blank);
+
+	if (decoded_len > MaxAllocSize / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("query string is too long")));
+	result.val.string.val = decoded;
+	result.val.string.len = decoded_len;
+	return result;
+}
+
+/*
+ * The same in the database's encoding.  If that lacks a character, question
+ * marks take the place of all that is not ASCII, and the result is false.
+ */
+static bool
+convert_to_server(JsonbValue *given)
+{
+	int			encoding = GetDatabaseEncoding();
+	char	   *text = given->val.string.val;
+	int			len = given->val.string.len;
+	bool		ascii = true;
+	Oid			proc;
+
+	for (int i = 0; ascii && i < len; i++)
+		ascii = !IS_HIGHBIT_SET(text[i]);
+	if (ascii || encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return true;
+
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (OidIsValid(proc))
+	{
+		Size		size = (Size) len * MAX_CONVERSION_GROWTH + 1;
+		char	   *converted = MemoryContextAllocHuge(CurrentMemoryContext, size);
+
+		if (pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
+										  (unsigned char *) text, len,
+										  (unsigned char *) converted, Min(size, PG_INT32_MAX),
+										  true) == len)
+		{
+			given->val.string.val = converted;
+			given->val.string.len = strlen(converted);
+			return true;
+		}
+	}
+	for (int i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(text[i]))
+			text[i] = '?';
+	return false;
+}
+
+/* A text of the database in UTF-8 */
+static const char *
+text_in_utf8(text *t, size_t *len)
+{
+	char	   *result = text_to_cstring(t);
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		result = pg_server_to_any(result, strlen(result), PG_UTF8);
+	*len = strlen(result);
+	return result;
+}
+
+/*
+ * Reads the batch from its segment of a URL's path (NULL: from SQL's null).
+ * What is wrong with it is added to *problems.
+ */
+static void
+read_path(text *path, pg_uuid_t *batch, Problems *problems)
+{
+	JsonbValue	given = {.type = jbvNull};
+	Problem		problem = {
+		.type = path ? PROBLEM_UUID : PROBLEM_NULL,
+		.location = LOCATION_OF_BATCH
+	};
+
+	if (path)
+	{
+		size_t		len;
+		const char *utf8 = text_in_utf8(path, &len);
+
+		given = decode(utf8, len, false);
+	}
+	if (!filter_read_uuid(&given, batch))
+		problems_add(problems, &problem);
+}
+
+/* Orders strings by their bytes; those that are equal keep their order */
+static int
+compare_given(const void *a, const void *b)
+{
+	const JsonbValue *const *pa = a;
+	const JsonbValue *const *pb = b;
+	const JsonbValue *ga = *pa;
+	const JsonbValue *gb = *pb;
+	int			result = memcmp(ga->val.string.val, gb->val.string.val,
+								Min(ga->val.string.len, gb->val.string.len));
+
+	CHECK_FOR_INTERRUPTS();
+	if (result != 0)
+		return result;
+	if (ga->val.string.len != gb->val.string.len)
+		return ga->val.string.len < gb->val.string.len ? -1 : 1;
+	return ga < gb ? -1 : ga > gb ? 1 : 0;
+}
+
+/* Drops keys that are there twice; the others stay in their order */
+static void
+drop_repeated_keys(GivenFilter *keys)
+{
+	JsonbValue **sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+												 sizeof(JsonbValue *) * (Size) keys->count + 1);
+	int			kept = 0;
+
+	for (int i = 0; i < keys->count; i++)
+		sorted[i] = &keys->values[i];
+	qsort(sorted, keys->count, sizeof(JsonbValue *), compare_given);
+	for (int i = keys->count - 1; i > 0; i--)
+		if (sorted[i]->val.string.len == sorted[i - 1]->val.string.len &&
+			memcmp(sorted[i]->val.string.val, sorted[i - 1]->val.string.val,
+				   sorted[i]->val.string.len) == 0)
+			sorted[i]->type = jbvNull;	/* not the first of its name */
+
+	for (int i = 0; i < keys->count; i++)
+		if (keys->values[i].type == jbvString)
+			keys->values[kept++] = keys->values[i];
+	keys->count = kept;
+}
+
+/*
+ * Takes the filters of a call from the query string of a URL (NULL: from
+ * SQL's null).  A repeated list parameter adds up, of a repeated scalar the
+ * last counts, and an empty id__starts_with is the documented default.
+ */
+static void
+read_query_string(text *query_string, GivenFilters *given, Problems *problems)
+{
+	QueryString query;
+	QueryPiece	piece;
+	size_t		len;
+	GivenFilter *prefix = &given->of[FILTER_ID_STARTS_WITH];
+	Problem		no_query = {.type = PROBLEM_NULL, .location = LOCATION_OF_FILTERS};
+
+	memset(given, 0, sizeof(*given));
+	if (query_string == NULL)
+	{
+		problems_add(problems, &no_query);
+		return;
+	}
+
+	query.at = text_in_utf8(query_string, &len);
+	query.end = query.at + len;
+	while (query_string_next(&query, &piece))
+	{
+		JsonbValue	name = decode(piece.name, piece.name_len, true);
+		JsonbValue	value;
+		int			filter = filter_find(name.val.string.val, name.val.string.len);
+
+		CHECK_FOR_INTERRUPTS();
+		if (filter == FILTER_COUNT)
+		{
+			(void) convert_to_server(&name);
+			given_add(&given->unknown, &name);
+			continue;
+		}
+		pfree(name.val.string.val);
+
+		value = decode(piece.value, piece.value_len, true);
+		if ((filter_table[filter].kind == TAKES_TEXT || filter_table[filter].kind == TAKES_LABEL) &&
+			!convert_to_server(&value))
+			value.type = jbvBool;	/* no text of this database */
+		if (!filter_table[filter].list && given->of[filter].count > 0)
+			pfree(given->of[filter].values[--given->of[filter].count].val.string.val);
+		given_add(&given->of[filter], &value);
+	}
+
+	if (prefix->present && prefix->values[0].val.string.len == 0)
+		prefix->present = false;
+	drop_repeated_keys(&given->unknown);
+}
+
+PG_FUNCTION_INFO_V1(cancel_jobs_http);
+
+/*
+ * cancel_jobs_http(batch__id text, query_string text,
+ *					OUT status_code int, OUT body json)
+ *
+ * The API's endpoint: the cancel's response with 200, or with 422 what is
+ * wrong with the path and the query string.
+ *
+ * It returns a set of one row, so that the row can go to a tuplestore of our
+ * own: the one that the executor makes for a single row spills it to disk
+ * beyond work_mem.
+ */
+Datum
+cancel_jobs_http(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Call		call;
+	GivenFilters given;
+	Problems	problems;
+	pg_uuid_t	batch;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	struct varlena *body;
+
+	/* also checks that the caller takes a tuplestore */
+	InitMaterializedSRF(fcinfo, 0);
+	tuplestore_end(result->setResult);
+	call_begin(&call);
+	MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	result->setResult = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0,
+											  false, MAX_KILOBYTES);
+	MemoryContextSwitchTo(call.context);
+
+	problems_init(&problems, PROBLEMS_NO_LIMIT);
+	read_path(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), &batch, &problems);
+	read_query_string(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), &given, &problems);
+	call_read_filters(&call, &given, RowExclusiveLock, &problems);
+
+	if (problems.count > 0)
+	{
+		body = problems_body(&problems);
+		values[0] = Int32GetDatum(422);
+	}
+	else
+	{
+		uint64		canceled;
+
+		call.request.batch = UUIDPGetDatum(&batch);
+		call_open(&call, RowExclusiveLock);
+		body = response_of_cancel(&call.request, &response_as_json, call.context, &canceled);
+		call_notify(&call, canceled);
+		values[0] = Int32GetDatum(200);
+	}
+	values[1] = PointerGetDatum(body);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+
+	call_end(&call);
+	return (Datum) 0;
+}

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.h
+ *	  What is to be canceled: one request, as it is passed down to the
+ *	  statements.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PASQAL_JOBS_REQUEST_H
+#define PASQAL_JOBS_REQUEST_H
+
+#include "filters.h"
+#include "jobs_relation.h"
+
+typedef struct Request
+{
+	JobsRelation *relation;		/* open */
+	Datum		batch;			/* uuid */
+	Filters		filters;
+
+	/* change nothing, and see what the calling statement's snapshot sees */
+	bool		read_only;
+} Request;
+
+/* Are the jobs those of the filter id? */
+static inline bool
+request_lists_jobs(const Request *request)
+{
+	return filter_present(&request->filters, FILTER_ID);
+}
+
+#endif							/* PASQAL_JOBS_REQUEST_H */

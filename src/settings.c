@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  The settings pasqal_jobs.*.
+ *
+ * Until the library is loaded in a session a setting is a placeholder that
+ * takes any text.  PostgreSQL replaces a placeholder that it then finds
+ * invalid by the value below it, with a warning.  A cancel must not go by a
+ * value that nobody chose, so the invalid text is remembered here, and calls
+ * fail until the setting is set right (see settings_check).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "settings.h"
+
+char	   *pasqal_jobs_table;
+char	   *pasqal_jobs_notify_channel;
+int			pasqal_jobs_date_filter;
+
+static const struct config_enum_entry date_filters[] = {
+	{"execution", DATE_FILTER_EXECUTION, false},
+	{"creation", DATE_FILTER_CREATION, false},
+	{NULL, 0, false}
+};
+
+/* Are the settings being defined, so that values come from placeholders? */
+static bool defining = false;
+
+/* Where a value comes from; the higher, the later it was chosen */
+typedef enum ValueOrigin
+{
+	FROM_DEFAULT,
+	FROM_PLACEHOLDER,
+	FROM_SET					/* since the library was loaded */
+} ValueOrigin;
+
+typedef enum CheckedSettingIndex
+{
+	CHECKED_DATE_FILTER
+} CheckedSettingIndex;
+
+/* A setting whose placeholder may have been invalid */
+typedef struct CheckedSetting
+{
+	const char *name;
+	bool		(*is_valid) (const char *text);
+	const char *values;			/* for a hint */
+	char	   *invalid;		/* the invalid placeholder, or NULL */
+	ValueOrigin needed;			/* values of an earlier origin do not count */
+	ValueOrigin origin;			/* of the value now */
+} CheckedSetting;
+
+static bool
+is_date_filter(const char *text)
+{
+	for (const struct config_enum_entry *entry = date_filters; entry->name; entry++)
+		if (pg_strcasecmp(text, entry->name) == 0)
+			return true;
+	return false;
+}
+
+static CheckedSetting checked_settings[] = {
+	[CHECKED_DATE_FILTER] = {
+		.name = "pasqal_jobs.date_filter", .is_valid = is_date_filter,
+		.values = "execution, creation"
+	},
+};
+
+/* Check hook of the checked settings: passes on where a value comes from */
+static bool
+check_origin(int *newval, void **extra, GucSource source)
+{
+	ValueOrigin *origin;
+
+	if (source == PGC_S_DEFAULT)
+		return true;
+	origin = guc_malloc(LOG, sizeof(ValueOrigin));
+	if (origin == NULL)
+		return false;
+	*origin = defining ? FROM_PLACEHOLDER : FROM_SET;
+	*extra = origin;
+	return true;
+}
+
+static void
+assign_origin(CheckedSettingIndex setting, void *extra)
+{
+	checked_settings[setting].origin = extra ? *(ValueOrigin *) extra : FROM_DEFAULT;
+}
+
+static void
+assign_date_filter(int newval, void *extra)
+{
+	assign_origin(CHECKED_DATE_FILTER, extra);
+}
+
+/* Check hook: a channel's name is limited as an identifier is */
+static bool
+check_notify_channel(char **newval, void **extra, GucSource source)
+{
+	/* an invalid placeholder stays; NOTIFY itself refuses it */
+	if (defining || *newval == NULL || strlen(*newval) < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("The name of a channel has at most %d bytes.", NAMEDATALEN - 1);
+	return false;
+}
+
+/* Remembers a placeholder that is invalid, or that RESET would make invalid */
+static void
+look_at_placeholder(CheckedSetting *setting)
+{
+	const char *now = GetConfigOption(setting->name, true, false);
+	const char *reset = now ? GetConfigOptionResetString(setting->name) : NULL;
+	const char *invalid = NULL;
+
+	if (reset && reset[0] != '\0' && !setting->is_valid(reset))
+	{
+		invalid = reset;
+		setting->needed = FROM_PLACEHOLDER;
+	}
+	if (now && !setting->is_valid(now))
+	{
+		invalid = now;
+		setting->needed = FROM_SET;
+	}
+	if (invalid)
+		setting->invalid = MemoryContextStrdup(TopMemoryContext, invalid);
+}
+
+/* settings_define: defines the settings, once, as the library is loaded */
+void
+settings_define(void)
+{
+	for (int i = 0; i < (int) lengthof(checked_settings); i++)
+		look_at_placeholder(&checked_settings[i]);
+
+	defining = true;
+	DefineCustomStringVariable("pasqal_jobs.jobs_table",
+							   "Names the relation that holds the jobs.",
+							   "A name as in SQL. Without a schema it is looked up in search_path, "
+							   "but never among temporary tables. It is checked when it is used.",
+							   &pasqal_jobs_table,
+							   "jobs",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
+	DefineCustomEnumVariable("pasqal_jobs.date_filter",
+							 "Chooses what the filters start_date and end_date compare with.",
+							 "execution: start_timestamp and end_timestamp, as the API documents it. "
+							 "creation: created_at for both, as the public Python client documents it.",
+							 &pasqal_jobs_date_filter,
+							 DATE_FILTER_EXECUTION,
+							 date_filters,
+							 PGC_USERSET, 0,
+							 check_origin, assign_date_filter, NULL);
+	DefineCustomStringVariable("pasqal_jobs.notify_channel",
+							   "Names the channel that is notified of each call that canceled a job.",
+							   "The payload is {\"batch_id\": ..., \"canceled\": n}. Empty: no notification.",
+							   &pasqal_jobs_notify_channel,
+							   "",
+							   PGC_USERSET, 0,
+							   check_notify_channel, NULL, NULL);
+	MarkGUCPrefixReserved("pasqal_jobs");
+	defining = false;
+}
+
+/*
+ * settings_check
+ *
+ * Raises 22023 if a setting's placeholder was invalid as the library was
+ * loaded, and the setting has not been set right since.
+ */
+void
+settings_check(void)
+{
+	for (int i = 0; i < (int) lengthof(checked_settings); i++)
+	{
+		const CheckedSetting *setting = &checked_settings[i];
+
+		if (setting->invalid && setting->origin < setting->needed)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for parameter \"%s\": \"%s\"",
+							setting->name, setting->invalid),
+					 errdetail("It was set before the library was loaded, when it could not be checked."),
+					 errhint("Available values: %s.", setting->values)));
+	}
+}

@@ -210,6 +210,18 @@ for my $failing (1, 2)
 }
 is(scalar @half_done, 1, 'atomicity ends at COMMIT: what one shard committed stays though the other failed');
 
+# A partition moves to another server, and no row changes its partition
+sql('ALTER TABLE jobs DETACH PARTITION jobs_2; DROP FOREIGN TABLE jobs_2');
+$shards[1]->safe_psql('postgres', 'SELECT create_jobs_table(\'moved\')');
+my $copy = PostgreSQL::Test::Utils::tempdir() . '/jobs_2';
+$shards[2]->safe_psql('postgres', "COPY jobs TO '$copy'");
+$shards[1]->safe_psql('postgres', "COPY moved FROM '$copy'");
+sql("CREATE FOREIGN TABLE jobs_2 PARTITION OF jobs FOR VALUES WITH (MODULUS 3, REMAINDER 2) SERVER shard1 OPTIONS (table_name 'moved')");
+is(sql("SELECT jsonb_array_length(cancel_jobs($on[2][8])->'data'->'jobs')"), '4', 'a partition that moved is canceled on its new server');
+is($shards[1]->safe_psql('postgres', "$canceled $on[2][8]" =~ s/jobs/moved/r), '6', '... and arrives there');
+sql('ALTER TABLE jobs DETACH PARTITION jobs_2; DROP FOREIGN TABLE jobs_2');
+sql(block('CREATE SERVER shard0', 2) =~ s/.*(?=CREATE FOREIGN TABLE)//sr);
+
 #
 # PL/Proxy
 #

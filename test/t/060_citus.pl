@@ -219,15 +219,17 @@ note $pushed;
 # Transactions
 #
 my ($b1, $b2) = map { take_batch($_) } 0, 1;
-my $canceled = 'SELECT batch_id, count(*) FROM jobs WHERE end_timestamp = updated_at GROUP BY 1 ORDER BY 1';
 my $state = 'SELECT md5(string_agg(j::text, \'|\' ORDER BY id)) FROM jobs AS j';
 my $before = sql($state);
 sql("BEGIN; SELECT cancel_jobs($b1), cancel_jobs($b2); ROLLBACK");
 is(sql($state), $before, 'ROLLBACK undoes a cancel on two workers');
 try_sql("SELECT cancel_jobs($b1), cancel_jobs($b2), 1 / (random() * 0)::int");
 is(sql($state), $before, 'an error later in the statement undoes it');
+my $alone = take_batch(0);
+try_sql("SET citus.function_opens_transaction_block = off; SELECT cancel_jobs($alone), 1 / (random() * 0)::int");
+is(sql("SELECT count(*) FROM jobs WHERE batch_id = $alone AND end_timestamp = updated_at"), '8', '... but not with citus.function_opens_transaction_block = off');
 sql("BEGIN; SAVEPOINT s; SELECT cancel_jobs($b1); ROLLBACK TO s; SELECT cancel_jobs($b2); COMMIT");
-is(sql("$canceled"), sql("SELECT $b2, 8"), 'ROLLBACK TO undoes it on one worker, COMMIT keeps it on the other');
+is(sql("SELECT batch_id, count(*) FROM jobs WHERE end_timestamp = updated_at AND batch_id IN ($b1, $b2) GROUP BY 1"), sql("SELECT $b2, 8"), 'ROLLBACK TO undoes it on one worker, COMMIT keeps it on the other');
 
 # Chunks: the state afterwards is that of the plain table
 my $chunked = take_batch(0);
@@ -296,6 +298,9 @@ $holder->query_safe("BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $held"
 like($stderr, qr/ERROR:  57014: .*statement timeout/, 'lock_timeout does not reach the worker, statement_timeout works');
 (undef, $stderr) = try_sql("SET citus.propagate_set_commands = 'local'; SET statement_timeout = '9s'; BEGIN; SET LOCAL lock_timeout = '100ms'; SELECT cancel_jobs($held)");
 like($stderr, qr/ERROR:  55P03: .*lock timeout/, '... lock_timeout of SET LOCAL does');
+sql("ALTER ROLE operator SET lock_timeout = '100ms'; ALTER ROLE operator SET statement_timeout = '9s'");
+(undef, undef, $stderr) = $coordinator->psql('postgres', "\\set VERBOSITY verbose\nSELECT cancel_jobs($held)", extra_params => [ '-U', 'operator' ]);
+like($stderr, qr/ERROR:  55P03: .*lock timeout/, '... and that of ALTER ROLE');
 $holder->query_safe('ROLLBACK');
 $holder->quit;
 
@@ -430,10 +435,17 @@ is(sql("$by_age; SELECT count(*) FROM jobs_by_age"), "shape\n\n20|8\n0", 'a tabl
 # A distributed function runs with other settings. Last, as it cannot be undone
 #
 sql("SELECT create_distributed_function('cancel_jobs(uuid,jsonb)', 'batch', colocate_with => 'jobs')");
-my $elsewhere = take_batch(0);
-my $literal = sql("SELECT $elsewhere");
-my $delegated = sql("SET pasqal_jobs.jobs_table = 'plain'; SELECT cancel_jobs('$literal')");
-is($both->($elsewhere), '8', 'a distributed function cancels jobs of another table than the caller says');
+sub delegated
+{
+	my ($what, $set, $filters, $canceled, $cast) = @_;
+	my $batch = take_batch(0);
+	try_sql("SET $set; SELECT public.cancel_jobs('" . sql("SELECT $batch") . "', '$filters')" . ($cast // ''));
+	is(sql("SELECT count(*) FROM jobs WHERE batch_id = $batch AND end_timestamp = updated_at"), $canceled, "a distributed function: $what");
+}
+delegated('jobs of another table than the caller says are canceled', "pasqal_jobs.jobs_table = 'nowhere.jobs'", '{}', 8);
+delegated('... not if the statement is written in another way', "pasqal_jobs.jobs_table = 'nowhere.jobs'", '{}', 0, '::text');
+delegated('... nor is search_path that of the caller', 'search_path = pg_catalog', '{}', 8);
+delegated('... nor date_filter', "pasqal_jobs.date_filter = 'creation'", '{"start_date": "2023-01-01T00:00:00Z"}', 4);
 
 $_->stop for @nodes;
 done_testing();

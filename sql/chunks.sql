@@ -92,6 +92,36 @@ CALL cancel_jobs_in_chunks(batch(1), '{}', NULL);
 DROP TABLE committed;
 DROP FUNCTION note, requeue;
 
+-- a limit of jobs, known before the UPDATE where the first read tells it
+SET pasqal_jobs.max_jobs = 3;
+CREATE FUNCTION updates() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'UPDATE'; RETURN NULL; END $$;
+CREATE TRIGGER updates BEFORE UPDATE ON jobs EXECUTE FUNCTION updates();
+TRUNCATE jobs;
+SELECT submit(batch(1));
+\x on
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SELECT state, message FROM failure($$SELECT * FROM cancel_jobs_rows(batch(1))$$);
+SELECT state, message FROM failure($$SELECT * FROM cancel_jobs_http(batch(1)::text)$$);
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"id": ["00000001-0000-4000-8000-000000000001", "00000002-0000-4000-8000-000000000002", "00000003-0000-4000-8000-000000000003", "00000004-0000-4000-8000-000000000004"]}')$$);
+CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
+\x off
+SELECT count(*) FROM jobs WHERE status = 'CANCELED';
+-- what may be canceled, and a preview, have no limit
+SELECT count(*) FROM cancel_jobs_preview(batch(1));
+SELECT tried(batch(1), '{"min_runs": 200}');
+SET pasqal_jobs.max_jobs = 4;
+SELECT tried(batch(1));
+SET pasqal_jobs.max_jobs = -1;
+SET pasqal_jobs.max_jobs = '1 job';
+SET pasqal_jobs.chunk_pause = '1 fortnight';
+SET pasqal_jobs.chunk_pause = -1;
+SET pasqal_jobs.chunk_pause = '250ms';
+SHOW pasqal_jobs.chunk_pause;
+RESET pasqal_jobs.max_jobs;
+RESET pasqal_jobs.chunk_pause;
+DROP TRIGGER updates ON jobs;
+DROP FUNCTION updates;
+
 -- one notification a call, or a chunk, that canceled anything
 TRUNCATE jobs;
 SELECT submit(batch(1));

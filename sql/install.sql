@@ -30,6 +30,41 @@ SELECT create_jobs_table('app_jobs_3');
 RESET pasqal_jobs.jobs_table;
 DROP TABLE app_jobs, app_jobs_2, app_jobs_3;
 DROP EXTENSION pasqal_jobs;
+-- beside an application that has a type jobstatus, and columns of it
+CREATE TYPE jobstatus AS ENUM ('PENDING', 'RUNNING', 'DONE', 'CANCELING', 'ERROR', 'CANCELED');
+\set SHOW_CONTEXT never
+CREATE EXTENSION pasqal_jobs;
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+CREATE SCHEMA pasqal_jobs;
+CREATE EXTENSION pasqal_jobs SCHEMA pasqal_jobs;
+SELECT pasqal_jobs.create_jobs_table('app_jobs');
+SELECT pasqal_jobs.create_jobs_table('app_jobs');
+SELECT pasqal_jobs.create_jobs_table('app_jobs', if_not_exists => true);
+ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE jobstatus USING status::text::jobstatus;
+INSERT INTO app_jobs (id, batch_id, project_id, runs, status)
+SELECT job(n), batch(1), project(1), n, (enum_range(NULL::jobstatus))[n] FROM generate_series(1, 6) AS n;
+SET pasqal_jobs.jobs_table = 'app_jobs';
+BEGIN; SELECT told(pasqal_jobs.cancel_jobs(batch(1))); ROLLBACK;
+-- all labels of its enum are values of the filter, and those that a 422 lists
+BEGIN; SELECT told(pasqal_jobs.cancel_jobs(batch(1), '{"status": ["CANCELING", "PENDING"]}')); ROLLBACK;
+SELECT body FROM pasqal_jobs.cancel_jobs_http(batch(1)::text, 'status=CANCELLING&origin=OVH');
+SELECT * FROM pasqal_jobs.cancel_jobs_preview(batch(1), '{"status": "CANCELING"}');
+CALL pasqal_jobs.cancel_jobs_in_chunks(batch(1), '{"status": ["PENDING", "CANCELING"]}');
+-- more labels than are compared one by one
+DO $$
+BEGIN
+	FOR n IN 1 .. 150 LOOP
+		EXECUTE format('ALTER TYPE jobstatus ADD VALUE %L', 'LABEL' || n);
+	END LOOP;
+END
+$$;
+SELECT told(pasqal_jobs.cancel_jobs(batch(1), jsonb_build_object('status', (SELECT jsonb_agg(enumlabel) FROM pg_enum WHERE enumtypid = 'jobstatus'::regtype))));
+RESET pasqal_jobs.jobs_table;
+DROP TABLE app_jobs;
+DROP TYPE jobstatus;
+DROP EXTENSION pasqal_jobs;
+DROP SCHEMA pasqal_jobs;
 -- whoever may create in the database may install it
 CREATE ROLE regress_pasqal_owner;
 SELECT format('GRANT CREATE ON DATABASE %I TO regress_pasqal_owner', current_database()) \gexec

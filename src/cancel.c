@@ -36,12 +36,6 @@
 #include "ledger.h"
 #include "statement.h"
 
-/* Why a job was not canceled */
-#define WHY_STATUS		"Job cannot be canceled: its status is %s"
-#define WHY_KEPT		"Job was not canceled: a trigger or a row-level security policy kept it"
-#define WHY_NOT_FOUND	"Job was not found in this batch"
-#define WHY_NO_MATCH	"Job does not match the other filters"
-
 /*
  * A job that had ended, or did not match, when the UPDATE began, but can be
  * canceled when it is looked at again, has come back in between, unless
@@ -55,6 +49,7 @@
 typedef struct Cancel
 {
 	const JobsRelation *relation;
+	const Request *request;
 	const CancelObserver *observer;
 	bool		named;			/* the jobs are named by id, and each gets an
 								 * answer */
@@ -71,9 +66,28 @@ init_cancel(Cancel *call, const Request *request, bool named)
 {
 	memset(call, 0, sizeof(*call));
 	call->relation = request->relation;
+	call->request = request;
 	call->named = named;
 	call->context = CurrentMemoryContext;
 	call->ledger = ledger_create(CurrentMemoryContext);
+}
+
+/*
+ * cancel_check_limit
+ *
+ * Raises 54000 if so many jobs are more than the request allows.
+ */
+void
+cancel_check_limit(const Request *request, uint64 jobs)
+{
+	if (request->max_jobs == 0 || jobs <= request->max_jobs)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("number of jobs to cancel exceeds pasqal_jobs.max_jobs (" UINT64_FORMAT ")",
+					request->max_jobs),
+			 errdetail("Nothing was canceled."),
+			 errhint("Narrow the filters, or raise the limit with SET pasqal_jobs.max_jobs.")));
 }
 
 /* Why a job of a status that is not cancelable was not canceled */
@@ -138,6 +152,7 @@ strike_off(TupleTableSlot *row, void *arg)
 	if (!row->tts_isnull[COLUMN_ID])
 		ledger_strike_off(call->ledger, DatumGetUUIDP(row->tts_values[COLUMN_ID]));
 	call->canceled++;
+	cancel_check_limit(call->request, call->canceled);
 	call->observer->canceled(row, call->observer->arg);
 }
 
@@ -154,7 +169,7 @@ settle(TupleTableSlot *row, void *arg)
 		return;
 	if (!job_is_cancelable(job_status(call->relation, status, status_null)))
 		why = why_status(call, status, status_null);
-	else if (DatumGetBool(row->tts_values[RESULT_MORE]))
+	else if (DatumGetBool(row->tts_values[RESULT_MATCHES]))
 	{
 		if (call->repeat)
 		{
@@ -227,6 +242,8 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 		statement_execute(STATEMENT_MATCH, request, enter_match, &call);
 	if (!locked)
 		batch_lock(relation, request->batch, true);
+	else if (!listed)
+		cancel_check_limit(request, ledger_count_open(call.ledger));
 
 	if (observer->expect)
 		observer->expect(ledger_count_open(call.ledger), observer->arg);
@@ -261,7 +278,7 @@ foresee(TupleTableSlot *row, void *arg)
 		return;
 	if (!job_is_cancelable(status))
 		why = why_status(&p->call, value, isnull);
-	else if (p->call.named && !DatumGetBool(row->tts_values[RESULT_MORE]))
+	else if (p->call.named && !DatumGetBool(row->tts_values[RESULT_MATCHES]))
 		why = WHY_NO_MATCH;
 	ledger_strike_off(p->call.ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]));
 	p->callback(DatumGetUUIDP(row->tts_values[RESULT_ID]), status, why, p->arg);

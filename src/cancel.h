@@ -13,6 +13,12 @@
 
 #include "request.h"
 
+/* Why a job was not canceled */
+#define WHY_STATUS		"Job cannot be canceled: its status is %s"
+#define WHY_KEPT		"Job was not canceled: a trigger or a row-level security policy kept it"
+#define WHY_NOT_FOUND	"Job was not found in this batch"
+#define WHY_NO_MATCH	"Job does not match the other filters"
+
 /* Functions that a cancel calls as it learns what becomes of the jobs */
 typedef struct CancelObserver
 {
@@ -52,6 +58,7 @@ typedef enum CancelScope
 typedef void (*PreviewCallback) (const pg_uuid_t *id, JobStatus status,
 								 const char *why, void *arg);
 
+extern void cancel_check_limit(const Request *request, uint64 jobs);
 extern uint64 cancel(const Request *request, CancelScope scope,
 					 const CancelObserver *observer);
 extern void preview(const Request *request, PreviewCallback callback, void *arg);

@@ -24,11 +24,19 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "portability/instr_time.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "call.h"
 #include "cancel.h"
+#include "compat.h"
 #include "settings.h"
 #include "statement.h"
 
@@ -49,6 +57,13 @@ typedef struct SessionState
 	char	   *notify_channel;
 } SessionState;
 
+/* How many jobs failed for one reason */
+typedef struct Reason
+{
+	char	   *why;
+	uint64		jobs;
+} Reason;
+
 /* What is to be done, and what has been done */
 typedef struct Work
 {
@@ -59,10 +74,40 @@ typedef struct Work
 	WorkItem   *items;
 	size_t		count;
 	size_t		capacity;
+	size_t		found;			/* jobs read, also those not to be canceled */
 	size_t		done;			/* jobs tried */
 	uint64		canceled;
 	uint64		failed;
+	List	   *reasons;		/* of Reason */
 } Work;
+
+/* A job failed; also a CancelObserver's function */
+static void
+count_failed(const pg_uuid_t *id, const char *why, void *arg)
+{
+	Work	   *work = arg;
+	MemoryContext old;
+	Reason	   *reason;
+	ListCell   *cell;
+
+	work->failed++;
+	foreach(cell, work->reasons)
+	{
+		reason = lfirst(cell);
+		if (strcmp(reason->why, why) == 0)
+		{
+			reason->jobs++;
+			return;
+		}
+	}
+
+	old = MemoryContextSwitchTo(work->call->context);
+	reason = palloc(sizeof(Reason));
+	reason->why = pstrdup(why);
+	reason->jobs = 1;
+	work->reasons = lappend(work->reasons, reason);
+	MemoryContextSwitchTo(old);
+}
 
 static WorkItem *
 add_item(Work *work)
@@ -77,31 +122,40 @@ add_item(Work *work)
 	return memset(&work->items[work->count++], 0, sizeof(WorkItem));
 }
 
-/* A row of STATEMENT_WORK_LIST: (id, status, creation_order) */
+/* A row of STATEMENT_WORK_LIST */
 static void
 add_match(TupleTableSlot *row, void *arg)
 {
 	Work	   *work = arg;
-	JobStatus	status = job_status(&work->call->relation, row->tts_values[RESULT_STATUS],
-									row->tts_isnull[RESULT_STATUS]);
+	Datum		value = row->tts_values[RESULT_STATUS];
+	bool		isnull = row->tts_isnull[RESULT_STATUS];
+	const JobsRelation *relation = &work->call->relation;
+	JobStatus	status = job_status(relation, value, isnull);
 	WorkItem   *item;
 
 	if (row->tts_isnull[RESULT_ID])
 		return;
+	work->found++;
 	if (!job_is_cancelable(status))
 	{
-		/* jobs that are named are counted in build_work_list */
-		if (!request_lists_jobs(&work->call->request))
-			work->failed++;
+		char	   *why = psprintf(WHY_STATUS, job_status_text(relation, value, isnull));
+
+		count_failed(NULL, why, work);
+		pfree(why);
+		return;
+	}
+	if (!DatumGetBool(row->tts_values[RESULT_MATCHES]))
+	{
+		count_failed(NULL, WHY_NO_MATCH, work);
 		return;
 	}
 
 	item = add_item(work);
 	item->id = *DatumGetUUIDP(row->tts_values[RESULT_ID]);
 	item->running = status == JOB_RUNNING;
-	item->no_creation_order = row->tts_isnull[RESULT_MORE];
+	item->no_creation_order = row->tts_isnull[RESULT_CREATION_ORDER];
 	if (!item->no_creation_order)
-		item->creation_order = DatumGetInt64(row->tts_values[RESULT_MORE]);
+		item->creation_order = DatumGetInt64(row->tts_values[RESULT_CREATION_ORDER]);
 }
 
 static int
@@ -120,7 +174,10 @@ compare_items(const void *a, const void *b)
 	return memcmp(&wa->id, &wb->id, UUID_LEN);
 }
 
-/* Reads the work list; every job named by id that is not in it has failed */
+/*
+ * Reads the work list.  Raises 54000, before anything is canceled, if it is
+ * longer than the request allows.
+ */
 static void
 build_work_list(Work *work)
 {
@@ -129,18 +186,14 @@ build_work_list(Work *work)
 	statement_execute(STATEMENT_WORK_LIST, request, add_match, work);
 	qsort(work->items, work->count, sizeof(WorkItem), compare_items);
 	if (request_lists_jobs(request))
-		work->failed = Max(request->filters.of[FILTER_ID].count - (int64) work->count, 0);
+		for (size_t i = work->found; i < (size_t) request->filters.of[FILTER_ID].count; i++)
+			count_failed(NULL, WHY_NOT_FOUND, work);
+	cancel_check_limit(request, work->count);
 }
 
 static void
 ignore_canceled(TupleTableSlot *row, void *arg)
 {
-}
-
-static void
-count_failed(const pg_uuid_t *id, const char *why, void *arg)
-{
-	((Work *) arg)->failed++;
 }
 
 /* In memory of the current context */
@@ -235,6 +288,40 @@ cancel_chunk(Work *work, size_t count)
 	work->done += count;
 }
 
+/*
+ * Shows how far the work has come to those who look at pg_stat_activity: the
+ * activity becomes that of this call, or again the client's statement.
+ */
+static void
+show_progress(const Work *work, bool end)
+{
+	const Call *call = work->call;
+	char	   *activity;
+
+	if (end)
+	{
+		pgstat_report_activity(STATE_RUNNING, debug_query_string);
+		return;
+	}
+	activity = psprintf("CALL cancel_jobs_in_chunks('%s', ...) -- tried %zu of %zu jobs, canceled "
+						UINT64_FORMAT ", failed " UINT64_FORMAT,
+						DatumGetCString(DirectFunctionCall1(uuid_out, call->request.batch)),
+						work->done, work->count, work->canceled, work->failed);
+	pgstat_report_activity(STATE_RUNNING, activity);
+	pfree(activity);
+}
+
+/* Error context callback: what stays of the call that fails */
+static void
+committed_context(void *arg)
+{
+	const Work *work = arg;
+
+	if (work->done > 0)
+		errcontext("cancel_jobs_in_chunks, of which chunks with %zu of %zu jobs were committed, " UINT64_FORMAT " of these canceled",
+				   work->done, work->count, work->canceled);
+}
+
 /* Reports how far the work has come, if a second has passed since last time */
 static void
 report_progress(const Work *work, instr_time start, instr_time *last)
@@ -250,12 +337,95 @@ report_progress(const Work *work, instr_time start, instr_time *last)
 		return;
 	*last = now;
 
+	/* pauses are part of the time so far, and so of the estimate */
 	total = now;
 	INSTR_TIME_SUBTRACT(total, start);
 	ereport(NOTICE,
 			(errmsg("canceled " UINT64_FORMAT " of %zu jobs (%d %%), about %.0f s left",
 					work->canceled, work->count, (int) (work->done * 100.0 / work->count),
 					ceil(INSTR_TIME_GET_DOUBLE(total) / work->done * (work->count - work->done)))));
+}
+
+/* The notice at the end: how many jobs were canceled, and why others were not */
+static void
+report_end(const Work *work)
+{
+	StringInfoData detail;
+	ListCell   *cell;
+
+	initStringInfo(&detail);
+	foreach(cell, work->reasons)
+	{
+		const Reason *reason = lfirst(cell);
+
+		appendStringInfo(&detail, "%s%s (" UINT64_FORMAT ").", detail.len > 0 ? "\n" : "",
+						 reason->why, reason->jobs);
+	}
+	ereport(NOTICE,
+			(errmsg("jobs canceled: " UINT64_FORMAT ", failed: " UINT64_FORMAT,
+					work->canceled, work->failed),
+			 detail.len > 0 ? errdetail_internal("%s", detail.data) : 0));
+}
+
+/*
+ * Sleeps between two chunks.  The transaction that has begun after the last
+ * one has no snapshot and no lock yet.
+ */
+static void
+pause_between_chunks(void)
+{
+	static uint32 wait_event = 0;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pasqal_jobs_chunk_pause);
+
+	if (pasqal_jobs_chunk_pause == 0)
+		return;
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PasqalJobsChunkPause");
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		if (left <= 0)
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, wait_event);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Cancels the jobs of the work list chunk by chunk */
+static void
+cancel_work_list(Work *work, size_t chunk_size, instr_time start)
+{
+	instr_time	last = start;
+	ErrorContextCallback context = {error_context_stack, committed_context, work};
+
+	error_context_stack = &context;
+	PG_TRY();
+	{
+		check_session_state(work);
+		while (work->done < work->count)
+		{
+			show_progress(work, false);
+			CHECK_FOR_INTERRUPTS();
+			cancel_chunk(work, Min(chunk_size, work->count - work->done));
+			check_session_state(work);
+			report_progress(work, start, &last);
+			if (work->done < work->count)
+			{
+				show_progress(work, false);
+				pause_between_chunks();
+			}
+		}
+	}
+	PG_CATCH();
+	{
+		show_progress(work, true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	show_progress(work, true);
+	error_context_stack = context.previous;
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs_in_chunks);
@@ -276,7 +446,6 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	TupleDesc	result_desc;
 	Work		work = {.call = &call};
 	instr_time	start;
-	instr_time	last;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 	HeapTuple	tuple;
@@ -302,7 +471,6 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				 errhint("1000 jobs a chunk is the default.")));
 
 	INSTR_TIME_SET_CURRENT(start);
-	last = start;
 	work.session = session_state();
 
 	/* the work list, in a transaction of its own */
@@ -314,15 +482,8 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	jobs_relation_close(&call.relation);
 	SPI_commit();
 
-	check_session_state(&work);
-
-	while (work.done < work.count)
-	{
-		CHECK_FOR_INTERRUPTS();
-		cancel_chunk(&work, Min((size_t) chunk_size, work.count - work.done));
-		check_session_state(&work);
-		report_progress(&work, start, &last);
-	}
+	cancel_work_list(&work, chunk_size, start);
+	report_end(&work);
 
 	values[0] = Int64GetDatum((int64) work.canceled);
 	values[1] = Int64GetDatum((int64) work.failed);

@@ -30,4 +30,9 @@
 #define guc_malloc(elevel, size)	malloc(size)
 #endif
 
+/* 17 lets a module name its wait events */
+#if PG_VERSION_NUM < 170000
+#define WaitEventExtensionNew(name)	PG_WAIT_EXTENSION
+#endif
+
 #endif							/* PASQAL_JOBS_COMPAT_H */

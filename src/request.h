@@ -18,6 +18,9 @@ typedef struct Request
 	Datum		batch;			/* uuid */
 	Filters		filters;
 
+	/* so many jobs may be canceled; 0: no limit */
+	uint64		max_jobs;
+
 	/* change nothing, and see what the calling statement's snapshot sees */
 	bool		read_only;
 } Request;

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -22,6 +24,8 @@
 char	   *pasqal_jobs_table;
 char	   *pasqal_jobs_notify_channel;
 int			pasqal_jobs_date_filter;
+int			pasqal_jobs_max_jobs;
+int			pasqal_jobs_chunk_pause;
 
 static const struct config_enum_entry date_filters[] = {
 	{"execution", DATE_FILTER_EXECUTION, false},
@@ -42,7 +46,9 @@ typedef enum ValueOrigin
 
 typedef enum CheckedSettingIndex
 {
-	CHECKED_DATE_FILTER
+	CHECKED_DATE_FILTER,
+	CHECKED_MAX_JOBS,
+	CHECKED_CHUNK_PAUSE
 } CheckedSettingIndex;
 
 /* A setting whose placeholder may have been invalid */
@@ -65,10 +71,34 @@ is_date_filter(const char *text)
 	return false;
 }
 
+static bool
+is_count(const char *text)
+{
+	int			value;
+
+	return parse_int(text, &value, 0, NULL) && value >= 0;
+}
+
+static bool
+is_time(const char *text)
+{
+	int			value;
+
+	return parse_int(text, &value, GUC_UNIT_MS, NULL) && value >= 0;
+}
+
 static CheckedSetting checked_settings[] = {
 	[CHECKED_DATE_FILTER] = {
 		.name = "pasqal_jobs.date_filter", .is_valid = is_date_filter,
 		.values = "execution, creation"
+	},
+	[CHECKED_MAX_JOBS] = {
+		.name = "pasqal_jobs.max_jobs", .is_valid = is_count,
+		.values = "0 (no limit) to 2147483647"
+	},
+	[CHECKED_CHUNK_PAUSE] = {
+		.name = "pasqal_jobs.chunk_pause", .is_valid = is_time,
+		.values = "0 to 2147483647 ms; valid units are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\""
 	},
 };
 
@@ -98,6 +128,18 @@ static void
 assign_date_filter(int newval, void *extra)
 {
 	assign_origin(CHECKED_DATE_FILTER, extra);
+}
+
+static void
+assign_max_jobs(int newval, void *extra)
+{
+	assign_origin(CHECKED_MAX_JOBS, extra);
+}
+
+static void
+assign_chunk_pause(int newval, void *extra)
+{
+	assign_origin(CHECKED_CHUNK_PAUSE, extra);
 }
 
 /* Check hook: a channel's name is limited as an identifier is */
@@ -165,6 +207,20 @@ settings_define(void)
 							   "",
 							   PGC_USERSET, 0,
 							   check_notify_channel, NULL, NULL);
+	DefineCustomIntVariable("pasqal_jobs.max_jobs",
+							"Sets the number of jobs that a call may cancel.",
+							"A call that would cancel more fails, and nothing is canceled. 0: no limit.",
+							&pasqal_jobs_max_jobs,
+							0, 0, INT_MAX,
+							PGC_USERSET, 0,
+							check_origin, assign_max_jobs, NULL);
+	DefineCustomIntVariable("pasqal_jobs.chunk_pause",
+							"Sets how long cancel_jobs_in_chunks sleeps between two chunks.",
+							"So replicas and vacuum can keep up. 0: no pause.",
+							&pasqal_jobs_chunk_pause,
+							0, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS,
+							check_origin, assign_chunk_pause, NULL);
 	MarkGUCPrefixReserved("pasqal_jobs");
 	defining = false;
 }

@@ -18,6 +18,8 @@ typedef enum DateFilter
 extern char *pasqal_jobs_table;
 extern char *pasqal_jobs_notify_channel;
 extern int	pasqal_jobs_date_filter;
+extern int	pasqal_jobs_max_jobs;	/* 0: no limit */
+extern int	pasqal_jobs_chunk_pause;	/* milliseconds */
 
 extern void settings_define(void);
 extern void settings_check(void);

@@ -20,7 +20,7 @@
  *
  * The statements, with a filter user_id of one value and id of several:
  *
- * STATEMENT_MATCH (STATEMENT_WORK_LIST: with j.creation_order third)
+ * STATEMENT_MATCH
  *	SELECT j.id, j.status FROM public.jobs AS j
  *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
  *	AND (j.id OPERATOR(pg_catalog.=) ANY ($2))
@@ -42,6 +42,10 @@
  *	FROM public.jobs AS j
  *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
  *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3))
+ *
+ * STATEMENT_WORK_LIST
+ *	the same with j.creation_order fourth; without a filter id, all other
+ *	filters are conditions of WHERE as in STATEMENT_MATCH
  *
  *-------------------------------------------------------------------------
  */
@@ -268,6 +272,7 @@ build_statement(Statement *statement, StringInfo sql, StatementKind kind, const 
 {
 	int			batch;
 	int			timestamp;
+	bool		listed;
 
 	statement->request = request;
 	statement->sql = sql;
@@ -277,11 +282,7 @@ build_statement(Statement *statement, StringInfo sql, StatementKind kind, const 
 	switch (kind)
 	{
 		case STATEMENT_MATCH:
-		case STATEMENT_WORK_LIST:
-			append_sql(statement, "SELECT j.id, j.status");
-			if (kind == STATEMENT_WORK_LIST)
-				append_sql(statement, ", j.creation_order");
-			append_from(statement, " FROM ");
+			append_from(statement, "SELECT j.id, j.status FROM ");
 			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
 			append_conditions(statement, FILTER_COUNT);
 			break;
@@ -301,11 +302,23 @@ build_statement(Statement *statement, StringInfo sql, StatementKind kind, const 
 			break;
 
 		case STATEMENT_LOOK:
+		case STATEMENT_WORK_LIST:
+			listed = request_lists_jobs(request);
 			append_sql(statement, "SELECT j.id, j.status, (true");
-			append_conditions(statement, FILTER_ID);
-			append_from(statement, ") IS TRUE FROM ");
-			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d AND ", batch);
-			append_condition(statement, FILTER_ID);
+			if (listed)
+				append_conditions(statement, FILTER_ID);
+			append_sql(statement, ") IS TRUE");
+			if (kind == STATEMENT_WORK_LIST)
+				append_sql(statement, ", j.creation_order");
+			append_from(statement, " FROM ");
+			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
+			if (listed)
+			{
+				append_sql(statement, " AND ");
+				append_condition(statement, FILTER_ID);
+			}
+			else
+				append_conditions(statement, FILTER_COUNT);
 			break;
 	}
 }
@@ -474,12 +487,16 @@ attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
-	static const JobColumn columns[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_CREATION_ORDER};
+	static const JobColumn columns[] = {
+		[RESULT_ID] = COLUMN_ID,
+		[RESULT_STATUS] = COLUMN_STATUS,
+		[RESULT_CREATION_ORDER] = COLUMN_CREATION_ORDER,
+	};
 	static const int natts[] = {
 		[STATEMENT_MATCH] = RESULT_STATUS + 1,
-		[STATEMENT_WORK_LIST] = RESULT_MORE + 1,
+		[STATEMENT_WORK_LIST] = RESULT_CREATION_ORDER + 1,
 		[STATEMENT_CANCEL] = FIELD_COUNT,
-		[STATEMENT_LOOK] = RESULT_MORE + 1,
+		[STATEMENT_LOOK] = RESULT_MATCHES + 1,
 	};
 	RowReceiver *receiver = (RowReceiver *) self;
 	StatementKind kind = receiver->kind;
@@ -490,7 +507,7 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	{
 		Oid			type = TupleDescAttr(desc, i)->atttypid;
 
-		if (kind == STATEMENT_LOOK && i == RESULT_MORE)
+		if (kind != STATEMENT_CANCEL && i == RESULT_MATCHES)
 			fits = type == BOOLOID;
 		else
 			fits = attribute_fits(receiver->relation,

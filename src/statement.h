@@ -17,7 +17,10 @@ typedef enum StatementKind
 	/* (id, status) of every job of the batch that matches the filters */
 	STATEMENT_MATCH,
 
-	/* the same with creation_order third, for a work list */
+	/*
+	 * (id, status, matches, creation_order) of the same jobs, for a work list;
+	 * with a filter id of the jobs of STATEMENT_LOOK
+	 */
 	STATEMENT_WORK_LIST,
 
 	/* cancels the jobs that match and can be canceled; returns the fields of a
@@ -34,7 +37,8 @@ enum ResultColumn
 {
 	RESULT_ID,
 	RESULT_STATUS,
-	RESULT_MORE					/* creation_order, or matches */
+	RESULT_MATCHES,
+	RESULT_CREATION_ORDER
 };
 
 /*

@@ -53,11 +53,17 @@ ok($node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM ($horizon) AS
 is($node->safe_psql('postgres', "SELECT count(*) > 0 FROM (SELECT FROM jobs WHERE status = 'RUNNING' FOR UPDATE SKIP LOCKED LIMIT 10) AS x"), 't', 'rows of later chunks are not locked');
 $node->poll_query_until('postgres', "SELECT count(*) >= 15000 FROM jobs WHERE status = 'CANCELED'") or die 'it does not go on';
 
+# How far it is, seen from another session
+my $activity = "SELECT query FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND pid <> pg_backend_pid()";
+like($node->safe_psql('postgres', $activity), qr/^CALL cancel_jobs_in_chunks\($batch, \.\.\.\) -- tried (\d+)000 of $cancelable jobs, canceled \g{1}000, failed \d+$/,
+	'pg_stat_activity.query shows the batch, and jobs tried, canceled and failed');
+
 # Interrupted: what is committed stays
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND pid <> pg_backend_pid()");
 $call->finish;
 like($stderr, qr/NOTICE:  canceled \d+000 of $cancelable jobs \(\d+ %\), about \d+ s left/, 'progress is told');
 like($stderr, qr/ERROR:  canceling statement due to user request/, 'it can be interrupted');
+like($stderr, qr/CONTEXT:.*chunks with \d+000 of $cancelable jobs were committed, \d+000 of these canceled/s, '... and its context says what stays');
 my $done = $node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE status = 'CANCELED'");
 cmp_ok($done, '>=', 15000, 'what was committed stays');
 is($done % 1000, 0, 'whole chunks');
@@ -70,6 +76,28 @@ is($node->safe_psql('postgres', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)"
 $node->safe_psql('postgres', "SET pasqal_jobs.jobs_table = 'reference'; SELECT count(*) FROM cancel_jobs_rows($batch)");
 is($node->safe_psql('postgres', "SELECT count(*) FROM jobs JOIN reference USING (id) WHERE jobs.status = reference.status AND (jobs.end_timestamp IS NULL) = (reference.end_timestamp IS NULL)"),
 	$jobs, 'the table is as one call leaves it');
+
+# A pause between chunks: no snapshot, no lock, and it can be interrupted
+$node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
+my $pausing = $node->background_psql('postgres', on_error_stop => 0);
+$pausing->query_safe("SET pasqal_jobs.chunk_pause = '1h'");
+$pausing->query_until(qr/begun/, "\\echo begun\nCALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10);\n");
+my $event = $node->safe_psql('postgres', 'SHOW server_version_num') >= 170000 ? 'PasqalJobsChunkPause' : 'Extension';
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND wait_event = '$event'") or die 'it does not pause';
+is($node->safe_psql('postgres', qq{SELECT backend_xid IS NULL, backend_xmin IS NULL, query LIKE '% -- tried 10 of 30 jobs, canceled 10, failed 0',
+	(SELECT count(*) FROM pg_locks AS l WHERE l.pid = a.pid AND locktype <> 'virtualxid')
+	FROM pg_stat_activity AS a WHERE wait_event_type = 'Extension'}), 't|t|t|0', 'a pause holds no snapshot and no lock');
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Extension'");
+is($pausing->query(q{SELECT 'alive'}), 'alive', 'a pause can be interrupted');
+like($pausing->{stderr}, qr/canceling statement due to user request/, '... with its error');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%tried%' AND pid <> pg_backend_pid()"), '0', 'nothing of its progress is left in pg_stat_activity');
+$pausing->quit;
+like($node->safe_psql('postgres', qq{
+	CREATE TABLE began AS SELECT clock_timestamp() AS at;
+	SET pasqal_jobs.chunk_pause = '100ms';
+	CALL cancel_jobs_in_chunks($batch, '{"status": "PENDING"}', 10);
+	SELECT CASE WHEN clock_timestamp() - at BETWEEN '0.1 s' AND '10 s' THEN 'paused' END FROM began;
+	DROP TABLE began}), qr/^20\|\d+\npaused$/, 'the pause is as long as it says');
 
 # A row that a worker holds delays only its chunk; what it did counts
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
@@ -110,8 +138,14 @@ my ($status, undef, $error) = $standby->psql('postgres', "SELECT cancel_jobs($ba
 like($error, qr/cannot (execute UPDATE in a read-only transaction|acquire lock mode|.*during recovery)/, 'no cancel on a standby');
 
 # Settings are placeholders before the library is loaded
-my (undef, undef, $warning) = $node->psql('postgres', "SET pasqal_jobs.date_filter = 'typo'; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}'); SHOW pasqal_jobs.date_filter");
-like($warning, qr/WARNING:  invalid value for parameter "pasqal_jobs.date_filter": "typo"/, 'a wrong value of a placeholder is told as the library loads');
+for my $setting ([ 'date_filter', 'typo', 'execution, creation' ], [ 'max_jobs', '1oo', '0 .no limit.' ], [ 'max_jobs', '-1', '0 .no limit.' ], [ 'chunk_pause', '1 fortnight', '0 to' ])
+{
+	my ($name, $bad, $hint) = @$setting;
+	(undef, undef, $error) = $node->psql('postgres', "SET pasqal_jobs.$name = '$bad'; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}')");
+	like($error, qr/ERROR:  invalid value for parameter "pasqal_jobs.$name": "$bad".*HINT:  Available values: $hint/s, "a bad placeholder of $name is an error at use");
+	(undef, undef, $error) = $node->psql('postgres', "LOAD 'pasqal_jobs'; SET pasqal_jobs.$name = '$bad'");
+	like($error, qr/ERROR:  .*(invalid value for parameter "pasqal_jobs.$name"|outside the valid range for parameter "pasqal_jobs.$name")/, '... and is refused at once where the library is loaded');
+}
 $node->safe_psql('postgres', "CREATE ROLE operator; CREATE ROLE api LOGIN; ALTER ROLE api SET pasqal_jobs.jobs_table = 'reference'; GRANT SELECT, UPDATE ON reference TO api");
 is($node->safe_psql('postgres', "SELECT count(*) FROM cancel_jobs_preview($batch)", extra_params => [ '-U', 'api' ]), $jobs, 'ALTER ROLE … SET is heeded');
 $node->append_conf('postgresql.conf', "session_preload_libraries = 'pasqal_jobs'");

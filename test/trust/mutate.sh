@@ -32,7 +32,7 @@ query_string.c|c == '\+' && plus_is_blank|c == '+' && !plus_is_blank
 problems.c|problems->count > problems->limit|problems->count >= problems->limit
 problems.c|location->index \+ 1|location->index
 cancel.c|its status is|its status was
-cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MORE\]\)\)|else if (!call->named)
+cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!call->named)
 cancel.c|Job was not found in this batch|Job was not found
 ledger.c|if \(i == 0 |if (i == 1 
 statement.c|", end_timestamp = |", start_timestamp = 

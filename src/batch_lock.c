@@ -46,7 +46,7 @@ static bool
 view_may_update(Relation view, Oid table)
 {
 	Oid			user = RelationHasSecurityInvoker(view) ? GetUserId() :
-		view->rd_rel->relowner;
+	view->rd_rel->relowner;
 
 	return pg_class_aclcheck(table, user, ACL_UPDATE) == ACLCHECK_OK ||
 		pg_attribute_aclcheck_all(table, user, ACL_UPDATE, ACLMASK_ANY) == ACLCHECK_OK;

@@ -200,9 +200,12 @@ ignore_canceled(TupleTableSlot *row, void *arg)
 static SessionState
 session_state(void)
 {
-	return (SessionState) {
-		GetUserId(), pstrdup(pasqal_jobs_table), pstrdup(pasqal_jobs_notify_channel)
-	};
+	SessionState state;
+
+	state.role = GetUserId();
+	state.jobs_table = pstrdup(pasqal_jobs_table);
+	state.notify_channel = pstrdup(pasqal_jobs_notify_channel);
+	return state;
 }
 
 /*
@@ -346,6 +349,18 @@ report_progress(const Work *work, instr_time start, instr_time *last)
 					ceil(INSTR_TIME_GET_DOUBLE(total) / work->done * (work->count - work->done)))));
 }
 
+/* Orders reasons: the most frequent one first */
+static int
+compare_reasons(const ListCell *a, const ListCell *b)
+{
+	const Reason *ra = lfirst(a);
+	const Reason *rb = lfirst(b);
+
+	if (ra->jobs != rb->jobs)
+		return ra->jobs > rb->jobs ? -1 : 1;
+	return strcmp(ra->why, rb->why);
+}
+
 /* The notice at the end: how many jobs were canceled, and why others were not */
 static void
 report_end(const Work *work)
@@ -353,6 +368,7 @@ report_end(const Work *work)
 	StringInfoData detail;
 	ListCell   *cell;
 
+	list_sort(work->reasons, compare_reasons);
 	initStringInfo(&detail);
 	foreach(cell, work->reasons)
 	{

@@ -14,8 +14,8 @@
 
 /*
  * The columns, in the order in which the API documents its fields.  The first
- * FIELD_COUNT are the fields of a response; RETURNING lists them in this
- * order, so that a field's number is also its attribute's, counted from 0.
+ * ones are the fields of a response; RETURNING lists them in this order, so
+ * that a field's number is also its attribute's, counted from 0.
  */
 typedef enum JobColumn
 {
@@ -35,14 +35,13 @@ typedef enum JobColumn
 	COLUMN_SEQUENCE,
 	COLUMN_CREATION_ORDER,
 	COLUMN_SLURM_JOB_ID,
+	FIELD_COUNT,				/* the fields of a response end here */
 
 	/* for filters only */
-	COLUMN_USER_ID,
-	COLUMN_ORIGIN
+	COLUMN_USER_ID = FIELD_COUNT,
+	COLUMN_ORIGIN,
+	COLUMN_COUNT
 } JobColumn;
-
-#define FIELD_COUNT		(COLUMN_SLURM_JOB_ID + 1)
-#define COLUMN_COUNT	(COLUMN_ORIGIN + 1)
 
 /* What a column holds; decides its type in SQL and its form in a response */
 typedef enum ColumnKind

@@ -15,6 +15,11 @@
 #error "pasqal_jobs needs PostgreSQL 15 or later"
 #endif
 
+/* 16 moved what a varlena is made of out of postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 18 has this in place of pg_attribute_noreturn(); it stands before extern */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn		pg_attribute_noreturn()

@@ -282,11 +282,22 @@ sort_and_drop_duplicates(pg_uuid_t *uuids, int count)
 	return kept;
 }
 
+/* The arguments of filters_read */
+typedef struct FilterReader
+{
+	Filters    *filters;
+	const GivenFilters *given;
+	const JobsRelation *relation;
+	Problems   *problems;
+} FilterReader;
+
 /* Reads all that was given for one filter, even if a part of it is bad */
 static void
-read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
-			FilterValues *values, Problems *problems)
+read_filter(FilterReader *reader, Filter filter)
 {
+	const GivenFilter *given = &reader->given->of[filter];
+	FilterValues *values = &reader->filters->of[filter];
+	const LabelColumn *column = label_column_of(filter, reader->relation);
 	const FilterDef *def = &filter_table[filter];
 	Problem		problem = {.location = {"query", def->name, strlen(def->name), -1}};
 	JsonbIterator *it = given->list ? JsonbIteratorInit(given->list) : NULL;
@@ -296,7 +307,7 @@ read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
 	if (given->count == 0)
 	{
 		problem.type = PROBLEM_EMPTY_LIST;
-		problems_add(problems, &problem);
+		problems_add(reader->problems, &problem);
 		return;
 	}
 
@@ -334,7 +345,7 @@ read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
 		}
 		problem.location.index = def->list ? i : -1;
 		problem.permitted = column;
-		problems_add(problems, &problem);
+		problems_add(reader->problems, &problem);
 	}
 
 	values->count = uuids ? sort_and_drop_duplicates(uuids, good) : good;
@@ -499,13 +510,14 @@ void
 filters_read(Filters *filters, const GivenFilters *given,
 			 const JobsRelation *relation, Problems *problems)
 {
+	FilterReader reader = {filters, given, relation, problems};
+
 	memset(filters, 0, sizeof(*filters));
 	filters->dates_by_creation = pasqal_jobs_date_filter == DATE_FILTER_CREATION;
 
 	for (int filter = 0; filter < FILTER_COUNT; filter++)
 		if (given->of[filter].present)
-			read_filter(filter, &given->of[filter], label_column_of(filter, relation),
-						&filters->of[filter], problems);
+			read_filter(&reader, filter);
 
 	for (int i = 0; i < given->unknown.count; i++)
 	{

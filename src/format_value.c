@@ -10,50 +10,25 @@
  */
 #include "postgres.h"
 
-#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "format_value.h"
 
-/* Eight hexadecimal digits of four bytes, the first of which is the highest */
-static inline void
-put_hex(char *at, const unsigned char *bytes)
-{
-	const uint64 ones = UINT64CONST(0x0101010101010101);
-	uint32		word;
-	uint64		digits;
-	uint64		letters;
-
-	/* each digit in a byte of its own, then all at once */
-	memcpy(&word, bytes, sizeof(word));
-	digits = pg_ntoh32(word);
-	digits = (digits | digits << 16) & UINT64CONST(0x0000FFFF0000FFFF);
-	digits = (digits | digits << 8) & UINT64CONST(0x00FF00FF00FF00FF);
-	digits = (digits | digits << 4) & (ones * 0x0F);
-	letters = ((digits + ones * 6) >> 4) & ones;
-	digits = pg_hton64(digits + ones * '0' + letters * ('a' - '0' - 10));
-	memcpy(at, &digits, sizeof(digits));
-}
-
 /* format_uuid: 8-4-4-4-12 in lower case, without a NUL */
 void
 format_uuid(char *result, const pg_uuid_t *uuid)
 {
-	char		digits[2 * UUID_LEN];
+	static const char digits[] = "0123456789abcdef";
 
-	for (int i = 0; i < UUID_LEN; i += 4)
-		put_hex(digits + 2 * i, uuid->data + i);
-	memcpy(result, digits, 8);
-	result[8] = '-';
-	memcpy(result + 9, digits + 8, 4);
-	result[13] = '-';
-	memcpy(result + 14, digits + 12, 4);
-	result[18] = '-';
-	memcpy(result + 19, digits + 16, 4);
-	result[23] = '-';
-	memcpy(result + 24, digits + 20, 12);
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*result++ = '-';
+		*result++ = digits[uuid->data[i] >> 4];
+		*result++ = digits[uuid->data[i] & 0xF];
+	}
 }
 
 /* Two digits of a number below 100; returns where they end */

@@ -224,7 +224,7 @@ report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 {
 	const JobColumnDef *column = &job_columns[c];
 	bool		is_written = c == COLUMN_STATUS || c == COLUMN_UPDATED_AT ||
-		c == COLUMN_END_TIMESTAMP;
+	c == COLUMN_END_TIMESTAMP;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),

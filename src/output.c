@@ -57,7 +57,10 @@ output_grow(Output *out, size_t more)
 		while (capacity < needed)
 			capacity *= 2;
 
-		/* never beyond the limit, so that it cannot be passed without our notice */
+		/*
+		 * never beyond the limit, so that it cannot be passed without our
+		 * notice
+		 */
 		capacity = Min(capacity, out->limit);
 		out->data = repalloc_huge(out->data, capacity);
 		out->capacity = capacity;

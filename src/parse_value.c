@@ -143,9 +143,9 @@ uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYT
 	int			ndigits = 0;
 
 	/*
-	 * Taking out words and characters is done while reading, by a small
-	 * queue of what survives the first two steps: a survivor of the "urn:"
-	 * step can complete a "uuid:", hence the two stages.
+	 * Taking out words and characters is done while reading, by a small queue
+	 * of what survives the first two steps: a survivor of the "urn:" step can
+	 * complete a "uuid:", hence the two stages.
 	 */
 	char		window[5];		/* survivors of "urn:" that may start "uuid:" */
 	int			nwindow = 0;
@@ -211,8 +211,8 @@ uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYT
  */
 bool
 uuid_prefix_from_text(const char *text, size_t len,
-				  unsigned char lowest[PARSE_UUID_BYTES],
-				  unsigned char highest[PARSE_UUID_BYTES])
+					  unsigned char lowest[PARSE_UUID_BYTES],
+					  unsigned char highest[PARSE_UUID_BYTES])
 {
 	int			ndigits = 0;
 	unsigned char low[PARSE_UUID_BYTES];

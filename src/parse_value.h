@@ -27,10 +27,10 @@
 #define PARSE_UUID_TEXT		36	/* 8-4-4-4-12 */
 
 extern bool uuid_from_text(const char *text, size_t len,
-					   unsigned char result[PARSE_UUID_BYTES]);
+						   unsigned char result[PARSE_UUID_BYTES]);
 extern bool uuid_prefix_from_text(const char *text, size_t len,
-							  unsigned char lowest[PARSE_UUID_BYTES],
-							  unsigned char highest[PARSE_UUID_BYTES]);
+								  unsigned char lowest[PARSE_UUID_BYTES],
+								  unsigned char highest[PARSE_UUID_BYTES]);
 extern bool integer_from_text(const char *text, size_t len, int64_t *result);
 extern bool boolean_from_text(const char *text, size_t len, bool *result);
 extern bool datetime_from_text(const char *text, size_t len, int64_t *result);

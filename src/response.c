@@ -87,15 +87,12 @@ compare_jobs(const void *a, const void *b)
 	return memcmp(&ja->id, &jb->id, UUID_LEN);
 }
 
-/* Room for one more element of an array in the response's context */
+/* A full array with more room, in the given context */
 static void *
-grow_array(Response *response, void *array, size_t count, size_t *capacity, size_t size)
+grow_array(MemoryContext context, void *array, size_t *capacity, size_t size)
 {
-	if (count < *capacity)
-		return array;
 	*capacity = Max(16, *capacity * 2);
-	return array == NULL ?
-		MemoryContextAlloc(response->context, *capacity * size) :
+	return array == NULL ? MemoryContextAlloc(context, *capacity * size) :
 		repalloc_huge(array, *capacity * size);
 }
 
@@ -114,8 +111,9 @@ add_job(TupleTableSlot *row, void *arg)
 	ResponseJob *job;
 	MemoryContext old;
 
-	response->jobs = grow_array(response, response->jobs, response->job_count,
-								&response->job_capacity, sizeof(ResponseJob));
+	if (response->job_count == response->job_capacity)
+		response->jobs = grow_array(response->context, response->jobs,
+									&response->job_capacity, sizeof(ResponseJob));
 	job = &response->jobs[response->job_count];
 	job->no_creation_order = row->tts_isnull[COLUMN_CREATION_ORDER];
 	job->creation_order = job->no_creation_order ? 0 :
@@ -142,8 +140,9 @@ add_error(const pg_uuid_t *id, const char *why, void *arg)
 	Response   *response = arg;
 	ResponseError *error;
 
-	response->errors = grow_array(response, response->errors, response->error_count,
-								  &response->error_capacity, sizeof(ResponseError));
+	if (response->error_count == response->error_capacity)
+		response->errors = grow_array(response->context, response->errors,
+									  &response->error_capacity, sizeof(ResponseError));
 	error = &response->errors[response->error_count++];
 	error->id = id;
 	error->why = why;

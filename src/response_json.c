@@ -88,14 +88,10 @@ append_numeric(Output *out, const char *value)
 
 static void append_container(Output *out, JsonbContainer *container);
 
-/*
- * The index-th value of a container, whose JEntry says where it lies from
- * *offset on; advances that.
- */
+/* A value of a container, which lies from *offset on; advances that */
 static void
-append_element(Output *out, JsonbContainer *container, char *base, uint32 index, uint32 *offset)
+append_element(Output *out, JEntry entry, char *base, uint32 *offset)
 {
-	JEntry		entry = container->children[index];
 	char	   *value = base + *offset;
 	char	   *aligned = base + INTALIGN(*offset);
 
@@ -139,10 +135,10 @@ append_container(Output *out, JsonbContainer *container)
 			output_append_literal(out, ",");
 		if (object)
 		{
-			append_element(out, container, base, i, &key_offset);
+			append_element(out, container->children[i], base, &key_offset);
 			output_append_literal(out, ":");
 		}
-		append_element(out, container, base, object ? count + i : i, &value_offset);
+		append_element(out, container->children[object ? count + i : i], base, &value_offset);
 	}
 	if (!scalar)
 		output_append(out, object ? "}" : "]", 1);

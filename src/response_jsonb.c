@@ -427,7 +427,7 @@ finish(Response *response)
 	Output	   *out = &response->encoded;
 	size_t		head_len = response_head_len(response->job_count);
 	bool		in_place = response->in_order &&
-		(response->job_count == 0 || response->jobs[0].offset == head_len);
+	(response->job_count == 0 || response->jobs[0].offset == head_len);
 	size_t		errors_len = 0;
 	size_t		size;
 	char	   *result;

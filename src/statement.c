@@ -193,7 +193,7 @@ append_condition(Statement *statement, Filter filter)
 	bool		array = form >= FORM_ARRAY;
 	int			repeat = !array && def->kind == TAKES_LABEL ? values->count : 1;
 	const char *condition = filters->dates_by_creation && def->creation_condition ?
-		def->creation_condition : def->condition;
+	def->creation_condition : def->condition;
 	int			next = 0;
 
 	append_sql(statement, "(");
@@ -370,7 +370,7 @@ create_saved_plans(void)
 	};
 
 	saved_plans = hash_create("pasqal_jobs plans", MAX_SAVED_PLANS, &ctl,
-							 HASH_ELEM | HASH_BLOBS);
+							  HASH_ELEM | HASH_BLOBS);
 }
 
 /* Forgets every plan that no execution is using */
@@ -378,7 +378,7 @@ static void
 forget_plans(void)
 {
 	HASH_SEQ_STATUS status;
-	SavedPlan   *saved;
+	SavedPlan  *saved;
 
 	hash_seq_init(&status, saved_plans);
 	while ((saved = hash_seq_search(&status)) != NULL)
@@ -399,7 +399,7 @@ forget_plans(void)
 static SavedPlan *
 fetch_plan(const StatementKey *key, const Request *request)
 {
-	SavedPlan   *saved;
+	SavedPlan  *saved;
 	bool		found;
 
 	if (saved_plans == NULL)
@@ -475,7 +475,7 @@ attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 {
 	ColumnKind	kind = job_columns[column].kind;
 	Oid			wanted = kind == KIND_LABEL ?
-		relation->shape.labels[job_columns[column].labels].type : column_types[kind];
+	relation->shape.labels[job_columns[column].labels].type : column_types[kind];
 
 	return type == wanted || getBaseType(type) == wanted;
 }
@@ -501,7 +501,7 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	RowReceiver *receiver = (RowReceiver *) self;
 	StatementKind kind = receiver->kind;
 	bool		fits = desc->natts == natts[kind] &&
-		plan_is_about(receiver->plan, receiver->relation->relid);
+	plan_is_about(receiver->plan, receiver->relation->relid);
 
 	for (int i = 0; i < natts[kind] && fits; i++)
 	{

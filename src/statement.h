@@ -18,17 +18,21 @@ typedef enum StatementKind
 	STATEMENT_MATCH,
 
 	/*
-	 * (id, status, matches, creation_order) of the same jobs, for a work list;
-	 * with a filter id of the jobs of STATEMENT_LOOK
+	 * (id, status, matches, creation_order) of the same jobs, for a work
+	 * list; with a filter id of the jobs of STATEMENT_LOOK
 	 */
 	STATEMENT_WORK_LIST,
 
-	/* cancels the jobs that match and can be canceled; returns the fields of a
-	 * response, numbered as columns.h numbers them */
+	/*
+	 * cancels the jobs that match and can be canceled; returns the fields of
+	 * a response, numbered as columns.h numbers them
+	 */
 	STATEMENT_CANCEL,
 
-	/* (id, status, matches) of all jobs of the filter id; "matches" says
-	 * whether the other filters match, too */
+	/*
+	 * (id, status, matches) of all jobs of the filter id; "matches" says
+	 * whether the other filters match, too
+	 */
 	STATEMENT_LOOK
 } StatementKind;
 

@@ -114,7 +114,6 @@ SELECT tried(batch(1));
 SET pasqal_jobs.max_jobs = -1;
 SET pasqal_jobs.max_jobs = '1 job';
 SET pasqal_jobs.chunk_pause = '1 fortnight';
-SET pasqal_jobs.chunk_pause = -1;
 SET pasqal_jobs.chunk_pause = '250ms';
 SHOW pasqal_jobs.chunk_pause;
 RESET pasqal_jobs.max_jobs;

@@ -540,7 +540,7 @@ DECLARE
 	after jsonb;
 BEGIN
 	-- enable_seqscan = off makes every plan dear enough for it
-	PERFORM set_config('jit', 'off', false);
+	PERFORM set_config('jit', 'off', false), set_config('client_min_messages', 'warning', false);
 	PERFORM setseed(seed % 1000003 / 1000003.0);
 	TRUNCATE oracle.counts;
 	WHILE done < cases LOOP

@@ -120,7 +120,9 @@ sql(qq{
 	ROLLBACK});
 my ($plan) = slurp_file($front->logfile) =~ /(Query Text: UPDATE public\.jobs AS j SET.*?)\n\d{4}-/s;
 like($plan, qr/Foreign Update on public\.jobs_1.*\n\s+Remote SQL: UPDATE public\.jobs SET .*RETURNING/, 'the plan is a remote UPDATE');
-unlike($plan, qr/Foreign Scan|jobs_[02]|FOR UPDATE/, '... with no row fetched to be locked, of one shard');
+unlike($plan, qr/Foreign Scan|FOR UPDATE/, '... with no row fetched to be locked');
+like($plan, qr/Subplans Removed: 2\n/, '... of one shard, in a plan for every batch');
+is(scalar(() = $plan =~ /Remote SQL: /g), 1, '... once');
 note $plan;
 
 # What a call sends to its shard, in a session that has been there: one round

@@ -184,3 +184,34 @@ SELECT set_config('search_path', string_agg('on_path_' || n, ', ') || ', public'
 SELECT count(*) >= 0 AS done FROM cancel_jobs_preview(batch(1));
 RESET search_path;
 DO $$ BEGIN FOR n IN 1 .. 40 LOOP EXECUTE format('DROP SCHEMA on_path_%s', n); END LOOP; END $$;
+
+-- a partition whose DETACH was interrupted, a child of inheritance, views that select from each other
+RESET pasqal_jobs.jobs_table;
+CREATE SCHEMA tops;
+SELECT create_jobs_table('tops.parted', 1), create_jobs_table('tops.parent');
+UPDATE pg_inherits SET inhdetachpending = true WHERE inhrelid = 'tops.parted_p0'::regclass;
+SET pasqal_jobs.jobs_table = 'tops.parted_p0';
+SELECT told(cancel_jobs(batch(1)));
+UPDATE pg_inherits SET inhdetachpending = false WHERE inhrelid = 'tops.parted_p0'::regclass;
+CREATE TABLE tops.child () INHERITS (tops.parent);
+CREATE VIEW tops.over_child AS SELECT * FROM tops.child;
+CREATE RULE unrelated AS ON DELETE TO tops.over_child DO INSTEAD NOTHING;
+CREATE FUNCTION tops.locked(relation text) RETURNS regclass LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('pasqal_jobs.jobs_table', relation, true);
+	PERFORM cancel_jobs(batch(1));
+	RETURN (SELECT classid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid());
+END
+$$;
+BEGIN; SELECT tops.locked('tops.child'); ROLLBACK;
+BEGIN; SELECT tops.locked('tops.over_child'); ROLLBACK;
+BEGIN; SELECT tops.locked('tops.parted_p0'); ROLLBACK;
+CREATE VIEW tops.a AS SELECT * FROM tops.parent;
+CREATE VIEW tops.b AS SELECT * FROM tops.a;
+CREATE OR REPLACE VIEW tops.a AS SELECT * FROM tops.b;
+SET pasqal_jobs.jobs_table = 'tops.a';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET client_min_messages = warning;
+DROP SCHEMA tops CASCADE;
+RESET client_min_messages;
+RESET pasqal_jobs.jobs_table;

@@ -17,9 +17,12 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
-#include "catalog/partition.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -28,6 +31,9 @@
 #include "rewrite/rewriteHandler.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/uuid.h"
 
@@ -41,6 +47,9 @@
  */
 #define BATCH_LOCKS			1024
 
+/* A chain of views or of parents that is longer than this is not followed */
+#define MAX_LEVELS			32
+
 /* May the view update anything of the table below it? */
 static bool
 view_may_update(Relation view, Oid table)
@@ -53,44 +62,94 @@ view_may_update(Relation view, Oid table)
 }
 
 /*
- * The relation whose rows an UPDATE of this one locks, if that is the only
- * one: the table below an automatically updatable view, the root of a
- * partition.  So cancels by way of a view, a partition and a table meet at one
- * lock.  A view that cannot update its table, or that has triggers or rules in
- * place of UPDATE, stands for itself: with a view of one's own nobody can
- * block the cancels of a table that one may not update.
+ * The table that an automatically updatable view updates, or InvalidOid.  A
+ * view that cannot update its table, or that has triggers or rules in place of
+ * UPDATE, has none: with a view of one's own nobody can block the cancels of a
+ * table that one may not update.
+ */
+static Oid
+table_below(Relation view)
+{
+	Query	   *query;
+	RangeTblEntry *rte;
+
+	if (view->trigdesc && view->trigdesc->trig_update_instead_row)
+		return InvalidOid;
+	for (int i = 0; i < view->rd_rules->numLocks; i++)
+		if (view->rd_rules->rules[i]->event == CMD_UPDATE &&
+			view->rd_rules->rules[i]->isInstead)
+			return InvalidOid;
+
+	query = get_view_query(view);
+	if (list_length(query->jointree->fromlist) != 1 ||
+		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
+		return InvalidOid;
+	rte = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex,
+				   query->rtable);
+	return rte->rtekind == RTE_RELATION && view_may_update(view, rte->relid) ?
+		rte->relid : InvalidOid;
+}
+
+/*
+ * The relation that a partition, or a child of inheritance, belongs to, or
+ * InvalidOid.  Of several parents it is the first.
+ */
+static Oid
+parent_of(Oid relid)
+{
+	Oid			parent = InvalidOid;
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		parent = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	return parent;
+}
+
+/*
+ * The relation whose lock a cancel takes: the root of the tables whose rows an
+ * UPDATE of this one locks.  So cancels by way of a view, a partition, a child
+ * and their table meet at one lock.
  */
 static Oid
 locked_relation(Relation rel)
 {
 	Oid			result = RelationGetRelid(rel);
+	Oid			next;
 
-	if (rel->rd_rel->relispartition)
-		return llast_oid(get_partition_ancestors(result));
-
-	if (rel->rd_rel->relkind == RELKIND_VIEW &&
-		!(rel->trigdesc && rel->trigdesc->trig_update_instead_row) &&
-		rel->rd_rules->numLocks == 1)
+	for (int level = 0; level < MAX_LEVELS; level++)
 	{
-		Query	   *query = get_view_query(rel);
-		List	   *from = query->jointree->fromlist;
+		char		relkind = get_rel_relkind(result);
 
-		if (list_length(from) == 1 && IsA(linitial(from), RangeTblRef))
+		if (relkind == RELKIND_VIEW)
 		{
-			RangeTblEntry *rte = rt_fetch(linitial_node(RangeTblRef, from)->rtindex,
-										  query->rtable);
+			Relation	view = relation_open(result, AccessShareLock);
 
-			if (rte->rtekind == RTE_RELATION && view_may_update(rel, rte->relid))
-			{
-				Relation	base = relation_open(rte->relid, AccessShareLock);
-
-				check_stack_depth();
-				result = locked_relation(base);
-				relation_close(base, NoLock);
-			}
+			next = table_below(view);
+			relation_close(view, NoLock);
 		}
+		else
+			next = parent_of(result);
+		if (!OidIsValid(next))
+			break;
+		result = next;
 	}
 	return result;
+}
+
+/* Error context callback: what a lock timeout was waiting for */
+static void
+waiting_context(void *arg)
+{
+	errcontext("while waiting for other cancels of batch %s",
+			   DatumGetCString(DirectFunctionCall1(uuid_out, *(Datum *) arg)));
 }
 
 /*
@@ -104,9 +163,14 @@ bool
 batch_lock(const JobsRelation *relation, Datum batch, bool wait)
 {
 	uint32		hash = hash_bytes(DatumGetUUIDP(batch)->data, UUID_LEN) % BATCH_LOCKS;
+	ErrorContextCallback context = {error_context_stack, waiting_context, &batch};
+	LockAcquireResult result;
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, locked_relation(relation->rel), hash,
 						 BATCH_LOCK_SPACE);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	error_context_stack = &context;
+	result = LockAcquire(&tag, ExclusiveLock, false, !wait);
+	error_context_stack = context.previous;
+	return result != LOCKACQUIRE_NOT_AVAIL;
 }

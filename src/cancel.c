@@ -10,7 +10,7 @@
  * 2. The jobs that match are read, with a snapshot taken now.  Jobs that have
  *	  ended are answered for by that; the cancelable ones are open.  A call
  *	  that has to wait for the lock reads before it waits, since it answers for
- *	  the jobs that match as it begins.
+ *	  the jobs that match as it begins, and looks at all of them again.
  * 3. One UPDATE cancels.  Its conditions are about the row itself, so that it
  *	  tests them again on the version that it locks.  Each row that it returns
  *	  as CANCELED is answered.
@@ -26,7 +26,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -54,6 +53,8 @@ typedef struct Cancel
 	bool		named;			/* the jobs are named by id, and each gets an
 								 * answer */
 	uint64		canceled;		/* jobs so far */
+	bool		look_at_all;	/* also at jobs that had ended when they were
+								 * read */
 	bool		repeat;			/* jobs that came back stay open */
 	bool		came_back;		/* ... and there are some */
 	Ledger	   *ledger;
@@ -121,6 +122,7 @@ enter_match(TupleTableSlot *row, void *arg)
 	if (row->tts_isnull[RESULT_ID])
 		return;					/* an answer needs an id */
 	ledger_enter(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]),
+				 call->look_at_all ||
 				 job_is_cancelable(job_status(call->relation, status, status_null)) ? NULL :
 				 why_status(call, status, status_null));
 }
@@ -224,7 +226,6 @@ look_at_open(Cancel *call, const Request *request)
 uint64
 cancel(const Request *request, CancelScope scope, const CancelObserver *observer)
 {
-	const JobsRelation *relation = request->relation;
 	bool		listed = request_lists_jobs(request);
 	bool		single = listed && request->filters.of[FILTER_ID].count == 1;
 	bool		locked;
@@ -233,15 +234,14 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 	init_cancel(&call, request, listed && scope == CANCEL_CALL);
 	call.observer = observer;
 
-	/* what is read of a foreign table must not be older than the lock (40001) */
-	locked = single ||
-		batch_lock(relation, request->batch, relation->shape.relkind == RELKIND_FOREIGN_TABLE);
+	locked = single || batch_lock(request->relation, request->batch, false);
+	call.look_at_all = !locked;
 	if (listed)
 		enter_listed(&call, request);
 	else
 		statement_execute(STATEMENT_MATCH, request, enter_match, &call);
 	if (!locked)
-		batch_lock(relation, request->batch, true);
+		batch_lock(request->relation, request->batch, true);
 	else if (!listed)
 		cancel_check_limit(request, ledger_count_open(call.ledger));
 

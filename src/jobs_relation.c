@@ -21,6 +21,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
@@ -30,6 +32,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
@@ -268,8 +271,16 @@ check_relation(JobsRelation *relation, bool again)
 				 errhint("Set pasqal_jobs.jobs_table to the relation that holds the jobs, or make one with create_jobs_table().")));
 
 	relation->may_keep = shape->relkind != RELKIND_RELATION ||
-		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules || rel->rd_rel->relrowsecurity ||
-		(rel->trigdesc && rel->trigdesc->trig_update_before_row);
+		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules;
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			TRIGGER_FOR_UPDATE(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED)
+			relation->may_keep = true;
+	}
+	relation->has_row_security = rel->rd_rel->relrowsecurity;
 
 	for (int c = 0; c < COLUMN_COUNT; c++)
 	{
@@ -318,20 +329,26 @@ learn(JobsRelation *relation, bool again)
 		*relation = entry->relation;
 		relation->rel = rel;
 		relation->seen = invalidations;
-		return;
+	}
+	else
+	{
+		relation->seen = invalidations;
+		check_relation(relation, again);
+		relation->version = ++last_version;
+
+		trim_cache();
+		entry = hash_search(known_relations, &relation->relid, HASH_ENTER, &found);
+		entry->relation = *relation;
+		entry->relation.rel = NULL;
+
+		/* what changed during the look is looked at again next time */
+		entry->valid = invalidations == relation->seen;
 	}
 
-	relation->seen = invalidations;
-	check_relation(relation, again);
-	relation->version = ++last_version;
-
-	trim_cache();
-	entry = hash_search(known_relations, &relation->relid, HASH_ENTER, &found);
-	entry->relation = *relation;
-	entry->relation.rel = NULL;
-
-	/* what changed during the look is looked at again next time */
-	entry->valid = invalidations == relation->seen;
+	/* policies apply to some users, so this is not remembered */
+	if (relation->has_row_security &&
+		check_enable_rls(relation->relid, InvalidOid, true) == RLS_ENABLED)
+		relation->may_keep = true;
 }
 
 /* May the user do this with each of the columns? */
@@ -357,14 +374,18 @@ allowed(const JobsRelation *relation, AclMode mode, const JobColumn *columns, in
 static void
 check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
 {
-	static const JobColumn read[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_BATCH_ID};
+	static const JobColumn previewed[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_BATCH_ID};
 	static const JobColumn written[] = {COLUMN_STATUS, COLUMN_UPDATED_AT, COLUMN_END_TIMESTAMP};
 	bool		preview = lockmode == AccessShareLock;
+	JobColumn	fields[FIELD_COUNT];
 	const char *name;
 	const char *user;
 
-	if (allowed(relation, ACL_SELECT, read, lengthof(read)) &&
-		(preview || allowed(relation, ACL_UPDATE, written, lengthof(written))))
+	for (int c = 0; c < FIELD_COUNT; c++)
+		fields[c] = c;
+	if (preview ? allowed(relation, ACL_SELECT, previewed, lengthof(previewed)) :
+		allowed(relation, ACL_SELECT, fields, FIELD_COUNT) &&
+		allowed(relation, ACL_UPDATE, written, lengthof(written)))
 		return;
 
 	name = jobs_relation_name(relation);

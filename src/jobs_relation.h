@@ -32,7 +32,9 @@ typedef struct JobsRelation
 	uint64		version;		/* another number after each look at it */
 	uint64		seen;			/* count of invalidations at the last look */
 	bool		may_keep;		/* a trigger, policy or rule of it may keep a
-								 * row from an UPDATE; or we cannot tell */
+								 * row from this user's UPDATE; or we cannot
+								 * tell */
+	bool		has_row_security;
 	JobsShape	shape;
 } JobsRelation;
 

@@ -118,17 +118,44 @@ problems_init(Problems *problems, uint64 limit)
 	problems->hint = NULL;
 }
 
-/* Labels with commas between, each in the given quotes */
+/* Appends a label as Python's repr() writes it */
+static void
+append_repr(StringInfo list, const char *label)
+{
+	char		quote = strchr(label, '\'') && !strchr(label, '"') ? '"' : '\'';
+
+	appendStringInfoChar(list, quote);
+	for (const char *c = label; *c; c++)
+	{
+		if (*c == quote || *c == '\\')
+			appendStringInfo(list, "\\%c", *c);
+		else if (*c == '\t' || *c == '\n' || *c == '\r')
+			appendStringInfoString(list, *c == '\t' ? "\\t" : *c == '\n' ? "\\n" : "\\r");
+		else if ((unsigned char) *c < ' ' || *c == 0x7F)
+			appendStringInfo(list, "\\x%02x", (unsigned char) *c);
+		else
+			appendStringInfoChar(list, *c);
+	}
+	appendStringInfoChar(list, quote);
+}
+
+/* Labels with commas between, for the API or for a person */
 static char *
-label_list(const List *labels, const char *quote)
+label_list(const List *labels, bool repr)
 {
 	StringInfoData list;
 	const ListCell *cell;
 
 	initStringInfo(&list);
 	foreach(cell, labels)
-		appendStringInfo(&list, "%s%s%s%s", list.len > 0 ? ", " : "",
-						 quote, (char *) lfirst(cell), quote);
+	{
+		if (list.len > 0)
+			appendStringInfoString(&list, ", ");
+		if (repr)
+			append_repr(&list, lfirst(cell));
+		else
+			appendStringInfoString(&list, lfirst(cell));
+	}
 	return list.data;
 }
 
@@ -138,7 +165,7 @@ append_entry(Output *out, const Problem *problem, const List *permitted)
 {
 	const ProblemDef *def = &problem_table[problem->type];
 	const ProblemLocation *location = &problem->location;
-	char	   *msg = psprintf("%s%s", def->msg, label_list(permitted, "'"));
+	char	   *msg = psprintf("%s%s", def->msg, label_list(permitted, true));
 
 	output_append_literal(out, "{\"loc\": [\"");
 	output_append_string(out, location->part);
@@ -226,7 +253,7 @@ problems_add(Problems *problems, const Problem *problem)
 		output_init(&problems->entries, CurrentMemoryContext, MaxAllocSize / 2, too_many_problems);
 		problems->message = problem_message(&shown);
 		if (permitted != NIL)
-			problems->hint = psprintf(_("Permitted labels: %s."), label_list(permitted, ""));
+			problems->hint = psprintf(_("Permitted labels: %s."), label_list(permitted, false));
 		else
 			problems->hint = hint ? pstrdup(_(hint)) : NULL;
 	}

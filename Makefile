@@ -108,6 +108,7 @@ about 1 GB on a system with nothing but make:
   make test           all tests: 1 GB of disk, 6 minutes
   make bench          figures: 4 GB of memory, 20 GB of disk, 10 minutes;
                       leaves test/bench/results.*
+  make bench-api      the same over HTTP: 5 minutes; leaves test/bench/api.*
   make check-differential  5,000 requests to us and to FastAPI: 1 minute
   make check-upgrade  an upgraded extension against a fresh one: 10 seconds
   make check-trust    the long tests: 8 GB of memory, 5 GB of disk, 40 minutes

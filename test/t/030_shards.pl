@@ -35,26 +35,26 @@ sub sql { return $front->safe_psql('front', @_) }
 # Where a shard is, as psql, a foreign server and PL/Proxy understand it
 sub options { return sprintf("host '%s', port '%s', dbname '%s'", $_[0]->host, $_[0]->port, $_[1] // 'postgres') }
 
-# Both front doors put a batch on the same shard
-my $shard_of = q{
-	CREATE FUNCTION shard_of(batch uuid) RETURNS int LANGUAGE sql STABLE AS $$
-	SELECT n FROM generate_series(0, 2) AS n WHERE satisfies_hash_partition('jobs'::regclass, 3, n, batch) $$;
-};
+# A block of SQL of doc/growing.md, by the line that it begins with; its servers
+# are called shard0 to shard2
+my $page = slurp_file('doc/growing.md');
+sub block
+{
+	my ($line, $shard) = @_;
+	$page =~ /^```sql\n(\Q$line\E.*?)^```/ms or die "doc/growing.md has no block that begins with $line";
+	my $sql = $1;
+	$sql =~ s/(shard|jobs_|REMAINDER )0/$1$shard/g if defined $shard;
+	$sql =~ s/host 'shard(\d)', port '5432', dbname 'jobs'/options($shards[$1])/ge;
+	$sql =~ s/host=shard(\d) port=5432 dbname=jobs/sprintf 'host=%s port=%s dbname=postgres', $shards[$1]->host, $shards[$1]->port/ge;
+	return $sql;
+}
 
-# As in the README
 $front->safe_psql('postgres', 'CREATE DATABASE front');
-sql(q{
-	CREATE EXTENSION pasqal_jobs;
-	CREATE EXTENSION postgres_fdw;
-	SELECT create_jobs_table('shape');
-	CREATE TABLE jobs (LIKE shape INCLUDING DEFAULTS INCLUDING IDENTITY) PARTITION BY HASH (batch_id);
-	DROP TABLE shape;
-} . join('', map { my $options = options($shards[$_]); qq{
-	CREATE SERVER shard$_ FOREIGN DATA WRAPPER postgres_fdw OPTIONS ($options, extensions 'pasqal_jobs', batch_size '1000');
-	CREATE USER MAPPING FOR CURRENT_USER SERVER shard$_;
-	CREATE FOREIGN TABLE jobs_$_ PARTITION OF jobs FOR VALUES WITH (MODULUS 3, REMAINDER $_)
-		SERVER shard$_ OPTIONS (table_name 'jobs');
-	} } 0 .. 2) . $shard_of);
+sql(join "\n", block("CREATE EXTENSION pasqal_jobs;\nCREATE EXTENSION postgres_fdw;"), map { block('CREATE SERVER shard0', $_) } 0 .. 2);
+
+# Both front doors put a batch on the same shard
+my ($shard_of) = block('CREATE EXTENSION plproxy;') =~ /^(CREATE FUNCTION shard_of.*?\$\$;)$/ms or die 'doc/growing.md has no shard_of';
+sql($shard_of);
 
 # Jobs 1 to 10 of each batch: two of each status
 sub submit
@@ -120,8 +120,32 @@ sql(qq{
 	ROLLBACK});
 my ($plan) = slurp_file($front->logfile) =~ /(Query Text: UPDATE public\.jobs AS j SET.*?)\n\d{4}-/s;
 like($plan, qr/Foreign Update on public\.jobs_1.*\n\s+Remote SQL: UPDATE public\.jobs SET .*RETURNING/, 'the plan is a remote UPDATE');
-unlike($plan, qr/Foreign Scan|jobs_[02]|FOR UPDATE/, '... with no row fetched to be locked, of one shard');
+unlike($plan, qr/Foreign Scan|FOR UPDATE/, '... with no row fetched to be locked');
+like($plan, qr/Subplans Removed: 2\n/, '... of one shard, in a plan for every batch');
+is(scalar(() = $plan =~ /Remote SQL: /g), 1, '... once');
 note $plan;
+
+# What a call sends to its shard, in a session that has been there: one round
+# trip a statement
+my $session = $front->background_psql('front');
+sub sent
+{
+	my ($filters) = @_;
+	my $query = "SELECT count(cancel_jobs($on[1][7], $filters))";
+	$session->query_safe("BEGIN; $query; ROLLBACK");
+	my $start = -s $shards[1]->logfile;
+	$session->query_safe($query);
+	return join ' ', slurp_file($shards[1]->logfile, $start) =~ /LOG:  (?:statement|execute <unnamed>): (\w+)/g;
+}
+my ($open, $ended) = map { sql("SELECT id FROM jobs WHERE batch_id = $on[1][7] AND status = '$_' LIMIT 1") } qw(PENDING DONE);
+SKIP:
+{
+	skip 'statements are not logged while times are measured', 3 if $bench;
+	is(sent("'{\"id\": \"$open\"}'"), 'START UPDATE COMMIT', 'a cancel of one job takes three round trips');
+	is(sent("'{\"id\": \"$ended\"}'"), 'START UPDATE DECLARE FETCH CLOSE COMMIT', '... and three more to learn why it was not canceled');
+	is(sent("'{}'"), 'START DECLARE FETCH CLOSE UPDATE COMMIT', 'a cancel of a batch takes six');
+}
+$session->quit;
 
 # Rows, preview, HTTP and chunks take the same way
 my ($batch0, $batch1, $batch2) = map { $on[$_][1] } 0 .. 2;
@@ -188,6 +212,18 @@ for my $failing (1, 2)
 }
 is(scalar @half_done, 1, 'atomicity ends at COMMIT: what one shard committed stays though the other failed');
 
+# A partition moves to another server, and no row changes its partition
+sql('ALTER TABLE jobs DETACH PARTITION jobs_2; DROP FOREIGN TABLE jobs_2');
+$shards[1]->safe_psql('postgres', 'SELECT create_jobs_table(\'moved\')');
+my $copy = PostgreSQL::Test::Utils::tempdir() . '/jobs_2';
+$shards[2]->safe_psql('postgres', "COPY jobs TO '$copy'");
+$shards[1]->safe_psql('postgres', "COPY moved FROM '$copy'");
+sql("CREATE FOREIGN TABLE jobs_2 PARTITION OF jobs FOR VALUES WITH (MODULUS 3, REMAINDER 2) SERVER shard1 OPTIONS (table_name 'moved')");
+is(sql("SELECT jsonb_array_length(cancel_jobs($on[2][8])->'data'->'jobs')"), '4', 'a partition that moved is canceled on its new server');
+is($shards[1]->safe_psql('postgres', "$canceled $on[2][8]" =~ s/jobs/moved/r), '6', '... and arrives there');
+sql('ALTER TABLE jobs DETACH PARTITION jobs_2; DROP FOREIGN TABLE jobs_2');
+sql(block('CREATE SERVER shard0', 2) =~ s/.*(?=CREATE FOREIGN TABLE)//sr);
+
 #
 # PL/Proxy
 #
@@ -198,22 +234,8 @@ SKIP:
 {
 	skip 'PL/Proxy is not installed', 10 unless $proxy;
 
-	# As in the README
-	my $parts = join ', ', map { sprintf "p%d 'host=%s port=%s dbname=postgres'", $_, $shards[$_]->host, $shards[$_]->port } 0 .. 2;
 	$front->safe_psql('postgres', 'CREATE DATABASE proxy');
-	by_proxy(qq{
-		CREATE EXTENSION plproxy;
-		CREATE SERVER shards FOREIGN DATA WRAPPER plproxy OPTIONS (modular_mapping '1', connection_lifetime '1800', $parts);
-		CREATE USER MAPPING FOR CURRENT_USER SERVER shards;
-		CREATE TABLE jobs (batch_id uuid) PARTITION BY HASH (batch_id);
-		$shard_of
-	} . q{
-		CREATE FUNCTION cancel_jobs(batch uuid, filters jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE plproxy AS $$
-			CLUSTER 'shards'; RUN ON shard_of(batch); $$;
-		CREATE FUNCTION cancel_jobs_http(batch__id text, query_string text DEFAULT '', OUT status_code int, OUT body json)
-		RETURNS SETOF record LANGUAGE plproxy AS $$
-			CLUSTER 'shards'; RUN ON shard_of(batch__id::uuid); $$;
-	});
+	by_proxy(block('CREATE EXTENSION plproxy;'));
 
 	for my $shard (0 .. 2)
 	{

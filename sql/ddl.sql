@@ -117,7 +117,7 @@ SELECT 'pg_temp.temporary', d FROM (VALUES ('ALTER TYPE meddled.state RENAME VAL
 	('ALTER TYPE meddled.state RENAME VALUE ''RUNNING'' TO ''ON'''), ('DROP TYPE meddled.state CASCADE'), ('DROP SCHEMA meddled CASCADE')) AS v (d)
 UNION ALL
 SELECT 'meddled.parted', d FROM (VALUES ('ALTER TABLE meddled.parted DETACH PARTITION meddled.parted_p0'), ('ALTER TABLE meddled.parted_p1 RENAME TO p'),
-	('DROP TABLE meddled.parted_p1')) AS v (d);
+	('DO $x$ BEGIN EXECUTE format(''DROP TABLE %s'', (SELECT tableoid::regclass FROM meddled.parted WHERE batch_id = public.batch(1) LIMIT 1)); END $x$')) AS v (d);
 
 SET client_min_messages = warning;
 \pset format unaligned

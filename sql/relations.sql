@@ -215,3 +215,8 @@ SET client_min_messages = warning;
 DROP SCHEMA tops CASCADE;
 RESET client_min_messages;
 RESET pasqal_jobs.jobs_table;
+-- a session that Citus opens from one node to another
+SET application_name = 'citus_internal gpid=10000000001';
+SELECT cancel_jobs(batch(1));
+SELECT * FROM cancel_jobs_preview(batch(1));
+RESET application_name;

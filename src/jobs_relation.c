@@ -28,6 +28,7 @@
 #include "nodes/value.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -404,13 +405,33 @@ check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
 }
 
 /*
+ * Citus calls a function on a worker, over a connection of its own, if it was
+ * distributed or stands in a query over a distributed table.  There the
+ * caller's settings do not hold, and its cancels do not see the lock of the
+ * batch.
+ */
+static void
+refuse_between_nodes(void)
+{
+	static const char prefix[] = "citus_internal gpid=";
+
+	if (application_name && strncmp(application_name, prefix, strlen(prefix)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot cancel jobs over a connection between nodes of Citus"),
+				 errdetail("The settings of the calling session, such as pasqal_jobs.jobs_table, do not hold there."),
+				 errhint("Do not distribute the function; in a query over a distributed table, name the batches in WITH ... AS MATERIALIZED.")));
+}
+
+/*
  * jobs_relation_open
  *
  * Finds the relation that pasqal_jobs.jobs_table names, locks it until the
  * end of the transaction and holds it open until jobs_relation_close (or the
  * end of the subtransaction).  Raises an error if there is none, if it cannot
  * hold jobs, or if the user may not read it or, for a lockmode above
- * AccessShareLock, not update it.  A default never takes its place.
+ * AccessShareLock, not update it.  A default never takes its place.  Raises
+ * 0A000 in a session of Citus between nodes.
  */
 void
 jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode)
@@ -418,6 +439,7 @@ jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode)
 	if (known_relations == NULL)
 		create_cache();
 
+	refuse_between_nodes();
 	memset(relation, 0, sizeof(*relation));
 	relation->relid = lookup_and_lock(lockmode);
 	relation->rel = relation_open(relation->relid, NoLock);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # test/matrix.sh: make test on the PostgreSQL of each Debian suite.
 #
-#	test/matrix.sh [SUITE...]	default: bookworm, trixie, and forky or else sid
+#	test/matrix.sh [SUITE[:ARCHITECTURE]...]	default: see SUITES
 #	test/matrix.sh --clean		removes the chroots
 #
 # Each suite is a chroot in $XDG_CACHE_HOME (default: /var/tmp), made once with
@@ -20,7 +20,10 @@ fi
 
 . "$(dirname "${BASH_SOURCE[0]}")/sandbox.sh"
 
-SUITES="bookworm trixie forky|sid"
+# forky, or sid if the mirror has none; 32 bits. By name there are also
+# bookworm:s390x (the other order of bytes, by qemu-user, slow) and
+# experimental (the next PostgreSQL).
+SUITES="bookworm trixie forky|sid bookworm:i386"
 CHROOTS=${XDG_CACHE_HOME:-/var/tmp}/pasqal_jobs-chroots
 
 # Where packages come from: the site that serves this machine's own release,
@@ -59,12 +62,32 @@ check_chroots() {
 	fi
 }
 
-# make_chroot SUITE NAME PACKAGE...
+# can_run ARCHITECTURE: lets qemu-user run its programs if the machine does not.
+# The kernel's entry for that stays until the next boot.
+can_run() {
+	local binfmt=/proc/sys/fs/binfmt_misc
+
+	install_packages arch-test
+	! arch-test "$1" >/dev/null 2>&1 || return 0
+	install_packages qemu-user-static
+	[ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt || return 1
+	[ -e "$binfmt/qemu-$1" ] || cat "/usr/lib/binfmt.d/qemu-$1.conf" >$binfmt/register || return 1
+	arch-test "$1" >/dev/null 2>&1
+}
+
+# make_chroot SUITE[:ARCHITECTURE] NAME PACKAGE...
 #
 # Sets CHROOT to the chroot NAME, made of the suite and the packages if it is
 # not there yet.
 make_chroot() {
-	local suite=$1 name=$2 new log option options=()
+	local suite=${1%:*} name=$2 new log option options=() sources=()
+	case $1 in *:*)
+		if ! can_run "${1#*:}"; then
+			say "this machine cannot run programs of ${1#*:}"
+			return 1
+		fi
+		options+=(--architectures="${1#*:}")
+	esac
 	shift 2
 
 	CHROOT=$CHROOTS/$name
@@ -74,17 +97,26 @@ make_chroot() {
 	install_packages mmdebstrap
 	find_mirror
 	check_chroots
-	say "making a chroot of $suite"
+	say "making a chroot of $name"
+	sources=("deb $MIRROR $suite main")
 	new=$CHROOT.new
 	log=$CHROOTS/$name.log
 	rm -rf --one-file-system "$new"
 
 	# a cluster that nobody uses need not be made
 	# shellcheck disable=SC2016 # for mmdebstrap
-	case " $* " in *" postgresql "*)
+	case " $* " in *" postgresql "* | *" postgresql-common "*)
 		options+=(--setup-hook='mkdir -p "$1/etc/postgresql-common/createcluster.d"'
 			--setup-hook='echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.d/none.conf"')
 	esac
+	# experimental holds little, and sid the rest
+	# shellcheck disable=SC2016 # for mmdebstrap
+	if [ "$suite" = experimental ]; then
+		sources=("deb $MIRROR sid main" "${sources[@]}")
+		suite=sid
+		options+=(--setup-hook='mkdir -p "$1/etc/apt/preferences.d"'
+			--setup-hook='printf "Package: src:postgresql-19\nPin: release a=experimental\nPin-Priority: 990\n" >"$1/etc/apt/preferences.d/experimental"')
+	fi
 	# what apt is told here of proxies and the like
 	while read -r option; do
 		options+=("--aptopt=$option")
@@ -93,7 +125,7 @@ make_chroot() {
 	if ! mmdebstrap --mode=root --variant=minbase --format=directory --quiet \
 		"${options[@]}" --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
 		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-		--include="$*" "$suite" "$new" "deb $MIRROR $suite main" >"$log" 2>&1
+		--include="$*" "$suite" "$new" "${sources[@]}" >"$log" 2>&1
 	then
 		tail -20 "$log" >&2
 		rm -rf --one-file-system "$new"
@@ -191,33 +223,44 @@ chroot_postgresql() {
 PACKAGES="postgresql postgresql-contrib postgresql-server-dev-all postgresql-common gcc make libc6-dev perl
 	libipc-run-perl ?name(^postgresql-[0-9]+-plproxy$) build-essential debhelper lintian"
 
+# packages_of SUITE: the next PostgreSQL is not the one that Debian's package
+# postgresql stands for
+packages_of() {
+	if [ "$1" = experimental ]; then
+		echo "${PACKAGES/#postgresql postgresql-contrib postgresql-server-dev-all/postgresql-19 postgresql-server-dev-19}"
+	else
+		echo "$PACKAGES"
+	fi
+}
+
 clean() {
 	[ ! -e "$CHROOTS" ] || rm -rf --one-file-system "$CHROOTS"
 }
 
 matrix() {
-	local suite version result seconds status=0 log table=()
+	local suite name version result seconds status=0 log table=()
 
 	if [ "${1:-}" = --clean ]; then
 		clean
 		return
 	fi
 	for suite in ${*:-$SUITES}; do
-		suite_exists "${suite%|*}" && suite=${suite%|*} || suite=${suite#*|}
-		if ! suite_exists "$suite"; then
+		suite_exists "${suite%[|:]*}" && suite=${suite%|*} || suite=${suite#*|}
+		name=${suite/:/-}
+		if ! suite_exists "${suite%:*}"; then
 			say "the mirror has no suite $suite"
 			[ $# = 0 ] || status=1
 			continue
 		fi
 		# shellcheck disable=SC2086 # words
-		if ! make_chroot "$suite" "$suite" $PACKAGES; then
-			table+=("$(printf '%-10s %-12s %s' "$suite" - 'no chroot')")
+		if ! make_chroot "$suite" "$name" $(packages_of "$suite"); then
+			table+=("$(printf '%-14s %-12s %s' "$name" - 'no chroot')")
 			status=1
 			continue
 		fi
 		version=$(chroot_postgresql "$CHROOT")
-		log=$CHROOTS/$suite-test.log
-		say "make test on $suite, PostgreSQL $version (log: $log)"
+		log=$CHROOTS/$name-test.log
+		say "make test on $name, PostgreSQL $version (log: $log)"
 		copy_sources "$CHROOT"
 		# for packages that a test installs: they stay in the chroot
 		cp -L /etc/resolv.conf "$CHROOT/etc/resolv.conf"
@@ -229,14 +272,14 @@ matrix() {
 		result=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1 || true)
 		[ -n "$result" ] || status=1
 		rm -rf "$CHROOT/project"
-		table+=("$(printf '%-10s %-12s %-24s %4d s' "$suite" "$version" "${result:-did not finish}" $((SECONDS - seconds)))")
+		table+=("$(printf '%-14s %-12s %-24s %4d s' "$name" "$version" "${result:-did not finish}" $((SECONDS - seconds)))")
 	done
 
 	if [ ${#table[@]} = 0 ]; then
 		say "nothing was tested"
 		return 1
 	fi
-	printf '%-10s %-12s %s\n' suite PostgreSQL 'make test'
+	printf '%-14s %-12s %s\n' suite PostgreSQL 'make test'
 	printf '%s\n' "${table[@]}"
 	return $status
 }

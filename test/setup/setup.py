@@ -27,6 +27,12 @@ LONG = bool(os.environ.get("SETUP_LONG"))
 PATIENCE = 180  # seconds until a script counts as stuck
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 
+# A job in the background, or under nohup, inherits ignored signals, which no
+# shell could trap again
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 tests = failures = 0
 demo_seconds = 6.0  # how long the demo takes here, once that is known
 

@@ -55,14 +55,5 @@ is($node->safe_psql('postgres', q{
 	SELECT count(*) FROM jobs JOIN plain USING (id, batch_id, status, updated_at) WHERE jobs.end_timestamp IS NOT DISTINCT FROM plain.end_timestamp}),
 	'5000', '... and so are the tables');
 
-# What the README recommends for old jobs keeps all that are open or young
-my ($purge) = slurp_file('README.md') =~ /^### Retention\n.*?^```sql\n(DELETE.*?)^```/ms or die 'the README does not tell how to purge';
-$node->safe_psql('postgres', q{
-	UPDATE jobs SET status = 'DONE', end_timestamp = now() - CASE WHEN id::text < '8' THEN interval '91 days' ELSE interval '1 day' END WHERE id::text ~ '[0-7]$'});
-my $kept = q{SELECT count(*), md5(string_agg(j::text, '' ORDER BY id)) FROM jobs AS j WHERE NOT (status = 'DONE' AND coalesce(end_timestamp < now() - interval '90 days', false))};
-my $before = $node->safe_psql('postgres', $kept);
-cmp_ok($node->safe_psql('postgres', "WITH gone AS ($purge RETURNING *) SELECT count(*) FROM gone" =~ s/;\s*RETURNING/ RETURNING/r), '>', 1000, 'old jobs are purged');
-is($node->safe_psql('postgres', $kept), $before, '... and no others');
-
 $node->stop;
 done_testing();

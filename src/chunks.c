@@ -252,7 +252,7 @@ reopen_relation(Work *work)
 
 	jobs_relation_open(relation, RowExclusiveLock);
 	if (relation->relid != work->relid ||
-		memcmp(&relation->shape, &work->shape, sizeof(JobsShape)) != 0)
+		!jobs_shape_equal(&relation->shape, &work->shape))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("jobs relation \"%s\" was replaced or altered between two chunks", pasqal_jobs_table),

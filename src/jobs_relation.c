@@ -259,7 +259,7 @@ check_relation(JobsRelation *relation, bool again)
 	TupleDesc	desc = RelationGetDescr(rel);
 	JobsShape  *shape = &relation->shape;
 
-	memset(shape, 0, sizeof(*shape));	/* it is compared with its padding */
+	memset(shape, 0, sizeof(*shape));
 	shape->relkind = rel->rd_rel->relkind;
 	if (shape->relkind != RELKIND_RELATION &&
 		shape->relkind != RELKIND_PARTITIONED_TABLE &&
@@ -470,8 +470,20 @@ jobs_relation_verify(JobsRelation *relation)
 		return;
 	before = relation->shape;
 	learn(relation, true);
-	if (memcmp(&before, &relation->shape, sizeof(before)) != 0)
+	if (!jobs_shape_equal(&before, &relation->shape))
 		jobs_relation_changed(relation);
+}
+
+/* jobs_shape_equal: are the columns and types the same? */
+bool
+jobs_shape_equal(const JobsShape *a, const JobsShape *b)
+{
+	for (int i = 0; i < LABEL_SET_COUNT; i++)
+		if (a->labels[i].type != b->labels[i].type ||
+			memcmp(a->labels[i].label, b->labels[i].label, sizeof(a->labels[i].label)) != 0)
+			return false;
+	return a->relkind == b->relkind &&
+		memcmp(a->attnum, b->attnum, sizeof(a->attnum)) == 0;
 }
 
 /*

@@ -28,8 +28,8 @@ import logging
 import os
 import random
 from pathlib import Path
-from typing import AsyncIterator, Dict, Optional, Tuple
-from urllib.parse import quote
+from typing import AsyncIterator, Dict, Optional, Set, Tuple
+from urllib.parse import quote, unquote
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -40,7 +40,7 @@ from psycopg.adapt import Loader
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -87,7 +87,7 @@ def project_of(authorization: str) -> UUID:
     try:
         return UUID(jwt.decode(token.strip(), os.environ["TOKEN_KEY"], [os.environ.get("TOKEN_ALGORITHM", "HS256")],
                                {"require": ["exp"]})["project_id"])
-    except (jwt.InvalidTokenError, KeyError, ValueError, AttributeError):
+    except Exception:  # a token may hold anything: the parser of JSON raises RecursionError, UUID(None) TypeError
         raise Failure(401, "The token is not valid, or has expired.") from None
 
 
@@ -118,14 +118,50 @@ FAILURES: Dict[Optional[str], Tuple[int, str]] = {  # by SQLSTATE; 504 is what t
 }
 
 
-async def call(project: UUID, batch: str, query: str, seconds: float) -> Tuple[int, bytes]:
-    async with pool.connection(min(seconds, 5)) as conn:  # one transaction, COMMIT at the end
+@contextlib.asynccontextmanager
+async def connection(timeout: float) -> AsyncIterator[psycopg.AsyncConnection]:
+    """Like pool.connection. Older pools lose the connection that they hand to a task that was canceled as it waited for
+    one, so the waiting itself is never canceled: what it gets is given back."""
+    waiting = asyncio.ensure_future(pool.getconn(timeout))
+    try:
+        conn = await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        waiting.add_done_callback(give_back)
+        raise
+    try:
+        async with conn:
+            yield conn
+    finally:
+        await pool.putconn(conn)
+
+
+returns: Set["asyncio.Future[None]"] = set()  # a task that nobody refers to may vanish
+
+
+def give_back(waiting: "asyncio.Future[psycopg.AsyncConnection]") -> None:
+    if not waiting.cancelled() and waiting.exception() is None:
+        task = asyncio.ensure_future(pool.putconn(waiting.result()))
+        returns.add(task)
+        task.add_done_callback(returns.discard)
+
+
+async def check_pool() -> None:
+    """As a task of its own, since one that was canceled would lose the connections that it has in its hands."""
+    task = asyncio.ensure_future(pool.check())
+    returns.add(task)
+    task.add_done_callback(returns.discard)
+    await asyncio.wait({task}, timeout=2)
+
+
+async def call(project: UUID, batch: str, query: str, deadline: float) -> Tuple[int, bytes]:
+    now = asyncio.get_running_loop().time
+    async with connection(min(deadline - now(), 5)) as conn:  # one transaction, COMMIT at the end
         # true: until the end of the transaction, as SET LOCAL does; the connection serves other projects too.
         # The last one ends the statement of a client, or of a service, that is gone.
         await conn.execute("""SELECT set_config('api.project_id', %s, true), set_config('pasqal_jobs.date_filter', %s, true),
                                      set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
                                      set_config('client_connection_check_interval', '1s', true)""",
-                           (str(project), DATES, f"{max(1, int(1000 * seconds))}ms", f"{LOCK_PATIENCE}s"))
+                           (str(project), DATES, f"{max(1, int(1000 * (deadline - now())))}ms", f"{LOCK_PATIENCE}s"))
         cursor = await conn.execute("SELECT status_code, body FROM cancel_jobs_http(%s, %s)", (batch, query))
         return await cursor.fetchone()
 
@@ -133,7 +169,7 @@ async def call(project: UUID, batch: str, query: str, seconds: float) -> Tuple[i
 async def call_with_retries(project: UUID, batch: str, query: str, deadline: float) -> Tuple[int, bytes]:
     for attempt in itertools.count(1):
         try:
-            return await call(project, batch, query, deadline - asyncio.get_running_loop().time())
+            return await call(project, batch, query, deadline)
         except PoolTimeout as error:  # no connection for so long that the client should hear of it
             log.warning("%s", error)
             raise Failure(504, UNAVAILABLE) from None
@@ -151,7 +187,7 @@ async def call_with_retries(project: UUID, batch: str, query: str, deadline: flo
                 raise Failure(*FAILURES[error.sqlstate]) from None
             log.warning("attempt %d: %s", attempt, error)
             if error.sqlstate is None or error.sqlstate.startswith("57"):
-                await pool.check()  # the pool's idle connections are probably dead, too
+                await check_pool()  # the pool's idle connections are probably dead, too
             await asyncio.sleep(pause)
 
 
@@ -161,7 +197,7 @@ turns: "WeakValueDictionary[str, asyncio.Semaphore]" = WeakValueDictionary()
 async def answer(project: UUID, batch: str, query: str) -> Response:
     deadline = asyncio.get_running_loop().time() + PATIENCE
     try:
-        key = str(UUID(batch))
+        key = str(UUID(unquote(batch)))  # {...} and urn:uuid:... are the same batch
     except ValueError:  # will be a 422
         key = ""
     # calls for a batch whose jobs are locked must not take all the connections
@@ -171,7 +207,11 @@ async def answer(project: UUID, batch: str, query: str) -> Response:
     except asyncio.TimeoutError:
         raise Failure(504, "Other cancels of this batch take too long. Nothing was canceled. Try again.") from None
     try:
-        status, body = await call_with_retries(project, batch, query, deadline)
+        # the server's own timeout comes first, unless the server is stuck, cut off or waits for a standby at COMMIT
+        left = deadline + 1 - asyncio.get_running_loop().time()
+        status, body = await asyncio.wait_for(call_with_retries(project, batch, query, deadline), left)
+    except asyncio.TimeoutError:
+        raise Failure(504, UNAVAILABLE) from None
     finally:
         turn.release()
     return Response(body, status, media_type="application/json")
@@ -198,7 +238,11 @@ async def cancel_jobs(request: Request) -> Response:
     query = request.scope["query_string"]
     if len(query) > QUERY_LIMIT:
         raise Failure(414, f"The query string is longer than {QUERY_LIMIT} bytes. Nothing was canceled.")
-    if await has_body(request):  # filters that are meant and not read would cancel the whole batch
+    try:
+        refused = await has_body(request)
+    except ClientDisconnect:
+        return Response(status_code=499)  # which nobody reads
+    if refused:  # filters that are meant and not read would cancel the whole batch
         problem = {"loc": ["body"], "msg": "filters belong into the query string", "type": "value_error.extra"}
         return JSONResponse({"detail": [problem]}, 422)
     batch = quote(request.path_params["batch__id"], safe="")  # as it was before Starlette decoded it
@@ -216,15 +260,18 @@ async def cancel_jobs(request: Request) -> Response:
     return Response(status_code=499)  # which nobody reads
 
 
+health_checks = asyncio.Semaphore(2)  # anybody may ask; more connections are not worth it
+
+
 async def health(_: Request) -> Response:
     """On a connection of its own: a busy pool is no sick database."""
     try:
-        async with await psycopg.AsyncConnection.connect(DSN, connect_timeout=2) as conn:
+        async with health_checks, await psycopg.AsyncConnection.connect(DSN, connect_timeout=2) as conn:
             await conn.execute("SELECT")
         return JSONResponse({"status": "ok"})
     except psycopg.OperationalError as error:
         log.warning("%s", error)
-        await pool.check()
+        await check_pool()
         return JSONResponse({"status": "no database"}, 503)
 
 
@@ -236,13 +283,23 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
 
 
+class Protocol(AutoHTTPProtocol):
+    def on_url(self, url: bytes) -> None:
+        """httptools cuts a target at a raw "#", and the filters behind it would be lost; h11 refuses what is not ASCII."""
+        if b"#" in url or not url.isascii():
+            raise ValueError("not a request target")  # uvicorn answers 400
+        super().on_url(url)
+
+
 app = Starlette(lifespan=lifespan, routes=[
     Route("/api/v2/batches/{batch__id}/cancel/jobs", cancel_jobs, methods=["PATCH"]),
     Route("/health", health),
 ], exception_handlers={HTTPException: failure, Exception: failure})  # 404, 405 and 500 in JSON, like everything else
 
+app.router.redirect_slashes = False  # its 307 is no JSON, and trusts the header Host
+
 if __name__ == "__main__":
     # Older versions of uvicorn write query strings into the access log as ASCII, fail if they are not, and do so
     # after the cancel. So a proxy may keep that log.
     uvicorn.run("api_service:app", app_dir=str(Path(__file__).parent), workers=int(os.environ.get("WORKERS", "1")),
-                host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8000")), access_log=False)
+                host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8000")), access_log=False, http=Protocol)

@@ -86,6 +86,7 @@ app = FastAPI(title="pasqal_jobs", version="1.0", exception_handlers={
     RequestValidationError: refused, HTTPException: api_service.failure,
     Exception: api_service.failure})
 app.router.lifespan_context = api_service.lifespan  # which FastAPI before 0.93 does not take as an argument
+app.router.redirect_slashes = False
 app.add_route("/health", api_service.health)
 
 
@@ -119,4 +120,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--openapi"]:
         print(json.dumps(app.openapi(), indent=2))
     else:
-        uvicorn.run(app, host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8000")), access_log=False)
+        uvicorn.run(app, host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8000")), access_log=False,
+                    http=api_service.Protocol)

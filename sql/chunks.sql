@@ -92,6 +92,23 @@ CALL cancel_jobs_in_chunks(batch(1), '{}', NULL);
 DROP TABLE committed;
 DROP FUNCTION note, requeue;
 
+-- chunks so large that their ids are compared with the batch first
+SELECT create_jobs_table('many');
+SET pasqal_jobs.jobs_table = 'many';
+INSERT INTO many (id, batch_id, project_id, runs) SELECT md5(n::text)::uuid, batch(n % 2), project(1), 1 FROM generate_series(1, 120000) AS n;
+CALL cancel_jobs_in_chunks(batch(0), '{}', 100000);
+DO $$
+DECLARE
+	named jsonb := (SELECT jsonb_build_object('id', jsonb_agg(md5(n::text)::uuid)) FROM generate_series(1, 120000) AS n);
+	c bigint;
+	f bigint;
+BEGIN
+	CALL cancel_jobs_in_chunks(batch(1), named, 100000, c, f);
+END
+$$;
+SELECT status, count(*) FROM many GROUP BY 1;
+RESET pasqal_jobs.jobs_table;
+DROP TABLE many;
 -- a limit of jobs, known before the UPDATE where the first read tells it
 SET pasqal_jobs.max_jobs = 3;
 CREATE FUNCTION updates() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'UPDATE'; RETURN NULL; END $$;

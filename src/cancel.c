@@ -175,6 +175,8 @@ enter_listed(Cancel *call, Request *request)
 	{
 		Request		batch = *request;
 
+		for (int i = 1; i < ids->count; i++)
+			Assert(compare_ids(&ids->values[i - 1], &ids->values[i]) <= 0);
 		memset(batch.filters.of, 0, sizeof(batch.filters.of));
 		p.present = MemoryContextAllocZero(call->context, ids->count);
 		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);
@@ -308,7 +310,7 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 	if (!listed || request_lists_jobs(&narrowed))
 		statement_execute(STATEMENT_CANCEL, &narrowed, strike_off, &call);
 
-	look_at_open(&call, request);
+	look_at_open(&call, &narrowed);
 
 	ledger_report(call.ledger, call.named ? WHY_NOT_FOUND : NULL,
 				  observer->not_canceled, observer->arg);

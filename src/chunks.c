@@ -9,9 +9,9 @@
  * policies and new jobs do.  Pending jobs come before running ones, so that
  * few of them start meanwhile.
  *
- * Locks and snapshots end with each chunk.  So nothing that was looked up in
- * one chunk is used in the next but the ids of the work list: the relation is
- * opened anew, and must be the same one with columns of the same types.
+ * Locks and snapshots end with each chunk.  The next one uses the ids of the
+ * work list and the filters, whose labels are Oids.  So the relation is opened
+ * anew, and must be the same one with columns of the same types.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,7 +49,10 @@ typedef struct WorkItem
 	bool		running;
 } WorkItem;
 
-/* Settings that must survive the commits, since they decide what is canceled */
+/*
+ * Settings that must survive the commits: they decide as whom and where jobs
+ * are canceled, and who hears of it
+ */
 typedef struct SessionState
 {
 	Oid			role;
@@ -122,7 +125,7 @@ add_item(Work *work)
 	return memset(&work->items[work->count++], 0, sizeof(WorkItem));
 }
 
-/* A row of STATEMENT_WORK_LIST */
+/* A row of STATEMENT_WORK_LIST: an item, or a job that has failed already */
 static void
 add_match(TupleTableSlot *row, void *arg)
 {
@@ -191,6 +194,14 @@ build_work_list(Work *work)
 	cancel_check_limit(request, work->count);
 }
 
+/* Orders ids as a filter's values are */
+static int
+compare_ids(const void *a, const void *b)
+{
+	CHECK_FOR_INTERRUPTS();
+	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
+}
+
 static void
 ignore_canceled(TupleTableSlot *row, void *arg)
 {
@@ -209,8 +220,8 @@ session_state(void)
 }
 
 /*
- * Raises 55000 if a setting that decides what is canceled has changed: with
- * the first commit, if it was set by SET LOCAL, or by a trigger of a chunk.
+ * Raises 55000 if one of these settings has changed: with the first commit, if
+ * it was set by SET LOCAL, or by a trigger of a chunk.
  */
 static void
 check_session_state(const Work *work)
@@ -260,7 +271,10 @@ reopen_relation(Work *work)
 				 errhint("Call the procedure again.")));
 }
 
-/* Cancels the next jobs of the work list, and commits */
+/*
+ * Cancels the next jobs of the work list, and commits.  SPI must be connected.
+ * After an error work->done and work->canceled are those of the last commit.
+ */
 static void
 cancel_chunk(Work *work, size_t count)
 {
@@ -275,9 +289,10 @@ cancel_chunk(Work *work, size_t count)
 
 	MemoryContextSwitchTo(chunk);
 	ids->count = count;
-	ids->values = palloc(count * sizeof(Datum));
+	ids->values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
 	for (size_t i = 0; i < count; i++)
 		ids->values[i] = UUIDPGetDatum(&work->items[work->done + i].id);
+	qsort(ids->values, count, sizeof(Datum), compare_ids);
 
 	reopen_relation(work);
 	canceled = cancel(&request, scope, &observer);
@@ -299,6 +314,7 @@ static void
 show_progress(const Work *work, bool end)
 {
 	const Call *call = work->call;
+	char	   *batch;
 	char	   *activity;
 
 	if (end)
@@ -306,15 +322,19 @@ show_progress(const Work *work, bool end)
 		pgstat_report_activity(STATE_RUNNING, debug_query_string);
 		return;
 	}
+	batch = DatumGetCString(DirectFunctionCall1(uuid_out, call->request.batch));
 	activity = psprintf("CALL cancel_jobs_in_chunks('%s', ...) -- tried %zu of %zu jobs, canceled "
 						UINT64_FORMAT ", failed " UINT64_FORMAT,
-						DatumGetCString(DirectFunctionCall1(uuid_out, call->request.batch)),
-						work->done, work->count, work->canceled, work->failed);
+						batch, work->done, work->count, work->canceled, work->failed);
 	pgstat_report_activity(STATE_RUNNING, activity);
 	pfree(activity);
+	pfree(batch);
 }
 
-/* Error context callback: what stays of the call that fails */
+/*
+ * Error context callback: what stays of a call that fails.  Warnings of
+ * triggers show it, too.
+ */
 static void
 committed_context(void *arg)
 {

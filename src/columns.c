@@ -3,7 +3,8 @@
  * columns.c
  *	  The table of columns and response fields, and the labels of the enums.
  *
- * A new field of the API is one row here and one value of JobColumn.
+ * A new field of the API is one row here and one value of JobColumn, besides
+ * its column in the install script.
  *
  *-------------------------------------------------------------------------
  */

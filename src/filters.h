@@ -90,7 +90,7 @@ typedef struct GivenFilters
 typedef struct FilterValues
 {
 	int			count;
-	Datum	   *values;			/* not null; uuids sorted, none twice */
+	Datum	   *values;			/* not null; uuids sorted, and none twice */
 } FilterValues;
 
 typedef struct Filters

@@ -91,8 +91,9 @@ PG_FUNCTION_INFO_V1(cancel_jobs_rows);
  * cancel_jobs_rows(batch uuid, filters jsonb)
  *		returns table (id uuid, error text, job jsonb)
  *
- * The cancel of cancel_jobs, one row a job, of no size but the disk's: the
- * canceled jobs as the UPDATE returns them, then the others by id.
+ * The cancel of cancel_jobs, one row a job: the canceled jobs as the UPDATE
+ * returns them, then the others by id.  The rows may fill the disk; in memory
+ * there are only the ids.
  */
 Datum
 cancel_jobs_rows(PG_FUNCTION_ARGS)

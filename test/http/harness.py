@@ -185,7 +185,7 @@ class Service:
         command = [sys.executable, str(EXAMPLES / f"{module}.py")]
         if changes or without:
             command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(EXAMPLES)!r})\nsys.modules.update(dict.fromkeys({list(without)!r}))\n"
-                       f"import uvicorn, {module} as service\n{changes}\nuvicorn.run(service.app, port={self.port}, access_log=False)"]
+                       f"import uvicorn, {module} as service\n{changes}\nuvicorn.run(service.app, port={self.port}, access_log=False, http=getattr(service, 'api_service', service).Protocol)"]
         with log.open("ab") as out:
             self.process = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 

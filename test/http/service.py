@@ -89,9 +89,12 @@ def test_bad_requests(api: Service) -> None:
         same(api.cancel(batch, {"id": str(uuid4())}, body=body).status, 200, f"a body that says nothing is fine: {body!r}")
     for line in (b"PATCH /api/v2/batches/x/cancel/jobs?user_id=\0 HTTP/1.1", b"PATCH /api/v2/batches/\xe9/cancel/jobs HTTP/1.1",
                  b"PATCH /api/v2/batches/" + batch.encode() + b"/cancel/jobs?user_id=\xff HTTP/1.1", b"PATCH /api/v2/batches/%00/cancel/jobs?%00=%00&=%FF HTTP/1.1",
-                 b"PATCH /api/v2/batches/" + b"9" * 5000 + b"/cancel/jobs HTTP/1.1"):
+                 b"PATCH /api/v2/batches/" + b"9" * 5000 + b"/cancel/jobs HTTP/1.1",
+                 # a parser that cuts the target at "#" would lose the filters behind it
+                 b"PATCH /api/v2/batches/" + batch.encode() + b"/cancel/jobs?status=PENDING#&id=x HTTP/1.1",
+                 b"PATCH /api/v2/batches/" + batch.encode() + b"/cancel/jobs#?id=x HTTP/1.1"):
         status = api.raw(line)
-        ok(status.split(b" ")[1:2] in ([b"400"], [b"422"], [b"200"]) , f"odd bytes are not the server's fault: {line[:60]!r}", status)
+        ok(status.split(b" ")[1:2] in ([b"400"], [b"404"], [b"422"], [b"200"]), f"odd bytes are not the server's fault: {line[:60]!r}", status)
     same(statuses(batch), {job: "PENDING"}, "and none of them canceled anything")
 
 

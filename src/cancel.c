@@ -130,12 +130,6 @@ enter_match(TupleTableSlot *row, void *arg)
 				 why_status(call, status, status_null));
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
-}
-
 /* Which ids of a list are in the batch */
 typedef struct Presence
 {
@@ -153,7 +147,7 @@ note_presence(TupleTableSlot *row, void *arg)
 	if (row->tts_isnull[RESULT_ID])
 		return;
 	found = bsearch(&row->tts_values[RESULT_ID], p->ids->values, p->ids->count,
-					sizeof(Datum), compare_ids);
+					sizeof(Datum), filter_compare_ids);
 	if (found)
 		p->present[found - p->ids->values] = true;
 }
@@ -176,7 +170,7 @@ enter_listed(Cancel *call, Request *request)
 		Request		batch = *request;
 
 		for (int i = 1; i < ids->count; i++)
-			Assert(compare_ids(&ids->values[i - 1], &ids->values[i]) <= 0);
+			Assert(filter_compare_ids(&ids->values[i - 1], &ids->values[i]) <= 0);
 		memset(batch.filters.of, 0, sizeof(batch.filters.of));
 		p.present = MemoryContextAllocZero(call->context, ids->count);
 		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);

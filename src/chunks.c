@@ -194,14 +194,6 @@ build_work_list(Work *work)
 	cancel_check_limit(request, work->count);
 }
 
-/* Orders ids as a filter's values are */
-static int
-compare_ids(const void *a, const void *b)
-{
-	CHECK_FOR_INTERRUPTS();
-	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
-}
-
 static void
 ignore_canceled(TupleTableSlot *row, void *arg)
 {
@@ -292,7 +284,7 @@ cancel_chunk(Work *work, size_t count)
 	ids->values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
 	for (size_t i = 0; i < count; i++)
 		ids->values[i] = UUIDPGetDatum(&work->items[work->done + i].id);
-	qsort(ids->values, count, sizeof(Datum), compare_ids);
+	qsort(ids->values, count, sizeof(Datum), filter_compare_ids);
 
 	reopen_relation(work);
 	canceled = cancel(&request, scope, &observer);

@@ -258,6 +258,14 @@ filter_param_type(Filter filter, const JobsRelation *relation)
 		filter_kinds[filter_table[filter].kind].param_type;
 }
 
+/* filter_compare_ids: orders uuids (Datums) as the values of a filter are */
+int
+filter_compare_ids(const void *a, const void *b)
+{
+	CHECK_FOR_INTERRUPTS();
+	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
+}
+
 #define ST_SORT sort_uuids
 #define ST_ELEMENT_TYPE pg_uuid_t
 #define ST_COMPARE(a, b) memcmp((a)->data, (b)->data, UUID_LEN)

@@ -110,6 +110,7 @@ extern int	filter_find(const char *name, int len);
 extern void given_add(GivenFilter *given, const JsonbValue *value);
 extern bool given_has_labels(const GivenFilters *given);
 extern void given_from_jsonb(GivenFilters *given, Jsonb *object, Problems *problems);
+extern int	filter_compare_ids(const void *a, const void *b);
 extern bool filter_read_uuid(const JsonbValue *given, pg_uuid_t *uuid);
 extern void filters_read(Filters *filters, const GivenFilters *given,
 						 const JobsRelation *relation, Problems *problems);

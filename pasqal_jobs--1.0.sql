@@ -200,7 +200,7 @@ AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION cancel_jobs_rows(uuid, jsonb) IS
-'cancels as cancel_jobs() does, and returns one row for each job: either error is null and job is the canceled job, or error says why the job was not canceled and job is null. SELECT error, count(*) FROM cancel_jobs_rows(...) GROUP BY error sums it up. The result may be as large as the disk';
+'cancels as cancel_jobs() does, and returns one row for each job: either error is null and job is the canceled job, or error says why the job was not canceled and job is null. SELECT error, count(*) FROM cancel_jobs_rows(...) GROUP BY error sums it up. LIMIT and WHERE choose what is shown, not what is canceled. The result may be as large as the disk';
 
 CREATE FUNCTION cancel_jobs_preview(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS TABLE (id uuid, status JobStatus, error text)

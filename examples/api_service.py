@@ -203,7 +203,8 @@ async def answer(project: UUID, batch: str, query: str) -> Response:
     # calls for a batch whose jobs are locked must not take all the connections
     turn = turns.setdefault(key, asyncio.Semaphore(CALLS_PER_BATCH))
     try:
-        await asyncio.wait_for(turn.acquire(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):  # wait_for loses a cancellation that comes as the turn does
+            await turn.acquire()
     except asyncio.TimeoutError:
         raise Failure(504, "Other cancels of this batch take too long. Nothing was canceled. Try again.") from None
     try:

@@ -36,7 +36,7 @@ call_begin(Call *call)
 	MemoryContextSwitchTo(call->context);
 	call->request.relation = &call->relation;
 	call->request.max_jobs = pasqal_jobs_max_jobs;
-	if (pasqal_jobs_notify_channel && pasqal_jobs_notify_channel[0] != '\0')
+	if (pasqal_jobs_notify_channel[0] != '\0')
 		call->notify_channel = pstrdup(pasqal_jobs_notify_channel);
 }
 

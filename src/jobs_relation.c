@@ -158,7 +158,7 @@ lookup_and_lock(LOCKMODE lockmode)
 	ListCell   *cell;
 	RangeVar   *name;
 	Oid			relid;
-	char	   *copy = pstrdup(pasqal_jobs_table ? pasqal_jobs_table : "");
+	char	   *copy = pstrdup(pasqal_jobs_table);
 
 	if (!SplitIdentifierString(copy, '.', &names) || names == NIL || list_length(names) > 3)
 		ereport(ERROR,
@@ -323,7 +323,6 @@ learn(JobsRelation *relation, bool again)
 {
 	KnownRelation *entry = hash_search(known_relations, &relation->relid, HASH_FIND, NULL);
 	Relation	rel = relation->rel;
-	bool		found;
 
 	if (entry && entry->valid)
 	{
@@ -338,7 +337,7 @@ learn(JobsRelation *relation, bool again)
 		relation->version = ++last_version;
 
 		trim_cache();
-		entry = hash_search(known_relations, &relation->relid, HASH_ENTER, &found);
+		entry = hash_search(known_relations, &relation->relid, HASH_ENTER, NULL);
 		entry->relation = *relation;
 		entry->relation.rel = NULL;
 

@@ -25,8 +25,8 @@
 
 #include "label_column.h"
 
-/* The Oid of an enum's label, or InvalidOid */
-static Oid
+/* enum_label_oid: the Oid of an enum's label, or InvalidOid */
+Oid
 enum_label_oid(Oid type, const char *label)
 {
 	return GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
@@ -202,7 +202,8 @@ label_column_text(const LabelColumn *column, Datum value)
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a type of the jobs relation was dropped during the call")));
+				 errmsg("a type of the jobs relation was dropped during the call"),
+				 errhint("Call again when the change is complete.")));
 	label = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel));
 	ReleaseSysCache(tuple);
 	return label;

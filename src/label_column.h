@@ -23,6 +23,7 @@ typedef struct LabelColumn
 	Oid			label[MAX_LABELS];	/* the enum's members of "labels" */
 } LabelColumn;
 
+extern Oid	enum_label_oid(Oid type, const char *label);
 extern const char *label_column_init(LabelColumn *column, const Labels *labels,
 									 const FormData_pg_attribute *attr);
 extern Oid	label_column_param_type(const LabelColumn *column);

@@ -10,13 +10,11 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_enum.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "call.h"
@@ -145,15 +143,14 @@ look_up_labels(Rows *rows, bool again)
 
 	for (int i = 0; i < labels->count; i++)
 	{
-		Oid			label = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-											ObjectIdGetDatum(type),
-											CStringGetDatum(labels->label[i]));
+		Oid			label = enum_label_oid(type, labels->label[i]);
 
 		if (!OidIsValid(label) || (again && label != rows->labels[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("type %s does not have its label \"%s\"",
-							format_type_be(type), labels->label[i])));
+							format_type_be(type), labels->label[i]),
+					 errhint("Call again when the type has its labels back.")));
 		rows->labels[i] = label;
 	}
 }

@@ -400,7 +400,7 @@ static SavedPlan *
 fetch_plan(const StatementKey *key, const Request *request)
 {
 	SavedPlan  *saved;
-	bool		found;
+	SPIPlanPtr	plan;
 
 	if (saved_plans == NULL)
 		create_saved_plans();
@@ -417,7 +417,7 @@ fetch_plan(const StatementKey *key, const Request *request)
 	{
 		if (hash_get_num_entries(saved_plans) >= MAX_SAVED_PLANS)
 			forget_plans();
-		saved = hash_search(saved_plans, key, HASH_ENTER, &found);
+		saved = hash_search(saved_plans, key, HASH_ENTER, NULL);
 		saved->plan = NULL;
 		saved->users = 0;
 	}
@@ -427,14 +427,11 @@ fetch_plan(const StatementKey *key, const Request *request)
 		saved->plan = NULL;
 	}
 
-	/* the entry stands without a plan should this fail */
-	{
-		SPIPlanPtr	plan = prepare_plan(key, request);
-
-		SPI_keepplan(plan);
-		saved->plan = plan;
-		saved->version = request->relation->version;
-	}
+	/* if this fails, the entry stays without a plan */
+	plan = prepare_plan(key, request);
+	SPI_keepplan(plan);
+	saved->plan = plan;
+	saved->version = request->relation->version;
 	return saved;
 }
 

@@ -378,6 +378,8 @@ sandbox_create() {
 	fi
 	mkdir "$SANDBOX/build" "$SANDBOX/socket"
 	mkdir -m 1777 "$SANDBOX/tmp"
+	# the compiler's temporary files, too, go with the sandbox
+	export HOME=$SANDBOX TMPDIR=$SANDBOX/tmp
 
 	# the installed PostgreSQL, at the same place below another root
 	bindir=$("$PG_CONFIG" --bindir)
@@ -407,7 +409,6 @@ sandbox_create() {
 
 	export PATH=$SANDBOX_BIN:$PATH
 	export PGHOST=$SANDBOX/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-	export HOME=$SANDBOX TMPDIR=$SANDBOX/tmp
 	cd "$SANDBOX/build"
 }
 

@@ -66,9 +66,9 @@ endif
 
 .PHONY: $(SANDBOX_GOALS)
 demo:
-	@test/demo.sh
+	@tools/demo.sh
 demo-api:
-	@test/demo_api.sh
+	@tools/demo_api.sh
 test:
 	@test/suite.sh
 bench:
@@ -78,16 +78,16 @@ bench-api:
 check-differential:
 	@test/http/run.sh
 check-matrix:
-	@test/matrix.sh
+	@tools/matrix.sh
 	@test/setup/machines.sh
 check-setup:
 	@test/setup/machines.sh
 check-trust:
-	@test/trust/run.sh
+	@test/long/run.sh
 check-upgrade:
 	@test/upgrade.sh
 deb:
-	@test/package.sh
+	@tools/package.sh
 
 VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pasqal_jobs.control)
 dist:
@@ -114,7 +114,7 @@ about 1 GB on a system with nothing but make:
   make check-trust    the long tests: 8 GB of memory, 5 GB of disk, 40 minutes
 
 In chroots, for which they need root or sudo, on Debian. The chroots stay in
-/var/tmp/pasqal_jobs-chroots; test/matrix.sh --clean removes them:
+/var/tmp/pasqal_jobs-chroots; tools/matrix.sh --clean removes them:
   make deb            a Debian package in dist/, tried: 2 GB of disk, 5 minutes
   make check-setup    first runs on new machines: 2 GB of disk, 40 minutes
   make check-matrix   make test on three suites of Debian, and check-setup:

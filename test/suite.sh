@@ -10,7 +10,7 @@
 # the specs of isolationtester, the assertions of the TAP tests, and the
 # comparison with the API's model as one.
 
-. "$(dirname "$0")/sandbox.sh"
+. "$(dirname "$0")/../tools/sandbox.sh"
 
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
 SANDBOX_PG_PACKAGES=plproxy

@@ -7,7 +7,7 @@
 # the first such script: until there is one it makes up two, of the install
 # script itself, to show that the comparison finds what differs and nothing else.
 
-. "$(dirname "$0")/sandbox.sh"
+. "$(dirname "$0")/../tools/sandbox.sh"
 
 sandbox_create
 sandbox_start

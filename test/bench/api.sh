@@ -8,7 +8,7 @@
 # (default: this directory; with --quick only if it is set). Exits with 1 if a
 # goal is missed.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 case "${1:-}" in
 	'') BENCH_OUTPUT=${BENCH_OUTPUT:-$PROJECT/test/bench} ;;

@@ -2,7 +2,7 @@
 # test/bench/arithmetic.sh: what a job costs in bytes, WAL and time, for the
 # README's arithmetic of a billion jobs: a million jobs on a private server.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 sandbox_create
 sandbox_start "shared_buffers = 512MB" "max_wal_size = 4GB" "autovacuum = off"
 as_server psql -X -q -A -t <<'SQL'

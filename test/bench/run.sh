@@ -8,7 +8,7 @@
 # results.csv and results.svg in $BENCH_OUTPUT (default: this directory; with
 # --quick they are only left if it is set).
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 case "${1:-}" in
 	'') BENCH_OUTPUT=${BENCH_OUTPUT:-$PROJECT/test/bench} ;;

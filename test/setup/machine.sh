@@ -63,7 +63,7 @@ user() {
 
 # Nothing there but the system, as root
 case_bare() {
-	run test/demo.sh
+	run tools/demo.sh
 	shows_the_demo "a bare system, without make"
 	check "what is installed is said before, with its size" \
 		said '^== the packages need [0-9]+ MB of disk and stay installed'
@@ -159,9 +159,9 @@ case_two_at_once() {
 	apt-get -q update >/dev/null
 	(sleep 1; apt-get -q install -y --no-install-recommends tcl libglib2.0-0 >/tmp/output.apt 2>&1) &
 	other=$!
-	test/demo.sh >/tmp/output.first 2>&1 &
+	tools/demo.sh >/tmp/output.first 2>&1 &
 	first=$!
-	test/demo.sh >/tmp/output.second 2>&1 &
+	tools/demo.sh >/tmp/output.second 2>&1 &
 	second=$!
 	run wait $first
 	cp /tmp/output.first /tmp/output
@@ -185,7 +185,7 @@ case_interrupted_sudo() {
 	for moment in 2 5 9 13 17; do
 		status=0
 		(sleep $moment; printf '\003'; sleep 1) |
-			script -qec "setpriv --reuid=user --regid=user --init-groups env HOME=/home/user test/demo.sh" /dev/null >/tmp/output 2>&1 || status=$?
+			script -qec "setpriv --reuid=user --regid=user --init-groups env HOME=/home/user tools/demo.sh" /dev/null >/tmp/output 2>&1 || status=$?
 		check "Ctrl-C after $moment s: status $status" [ $status = 130 ]
 		nothing_left
 		check "and no package is half installed" eval '[ -z "$(dpkg --audit)" ]'
@@ -202,7 +202,7 @@ case_interrupted() {
 		signal=$(cut -d' ' -f$((n % 3 + 1)) <<<"INT TERM HUP")
 		expected=$((128 + $(kill -l "$signal")))
 		# as a terminal does it: to the whole group of processes
-		setsid env --default-signal=INT,QUIT bash test/demo.sh >/tmp/output 2>&1 &
+		setsid env --default-signal=INT,QUIT bash tools/demo.sh >/tmp/output 2>&1 &
 		guard=$!
 		sleep $moment
 		if kill -0 $guard 2>/dev/null; then
@@ -223,7 +223,7 @@ case_interrupted() {
 		! said "^== apt-get comes to its end first" || midst=$((midst + 1))
 	done
 	check "$midst of these came while apt-get was at work" [ $midst -gt 2 ]
-	run test/demo.sh
+	run tools/demo.sh
 	shows_the_demo "the next run"
 	check "no cluster was made" no_cluster
 	nothing_left

@@ -4,9 +4,9 @@
 #	test/setup/machines.sh [SUITE [CASE...]]	default: this machine's suite, all cases
 #
 # Each case of test/setup/machine.sh has a minimal system of its own, a copy of
-# the suite's clean chroot (see test/matrix.sh). Ends with "N passed, N failed".
+# the suite's clean chroot (see tools/matrix.sh). Ends with "N passed, N failed".
 
-. "$(dirname "${BASH_SOURCE[0]}")/../matrix.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/matrix.sh"
 
 suite=${1:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
 cases=("${@:2}")

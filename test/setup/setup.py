@@ -177,7 +177,7 @@ def test_messages() -> None:
 
     for wrong, words in (("/nowhere/pg_config", "is not the pg_config of a PostgreSQL"), ("/bin/true", "is not the pg_config of a PostgreSQL"),
                          (bare, "there is no postgres.h in")):
-        result, left = run("test/demo.sh", PG_CONFIG=wrong)
+        result, left = run("tools/demo.sh", PG_CONFIG=wrong)
         ok(result.status == 1 and f"PG_CONFIG={wrong}" in result.output and words in result.output
            and len(result.output.splitlines()) == 1, f"make demo with {os.path.basename(wrong)} as PG_CONFIG: {words}", result)
         ok(not left, "and leaves nothing", *left)
@@ -188,8 +188,8 @@ def test_messages() -> None:
         for program in Path(directory).iterdir():
             if program.name != "sudo" and not (tools / program.name).exists():
                 (tools / program.name).symlink_to(program)
-    copy = copy_of_project({"test/missing.sh": '. "$(dirname "$0")/sandbox.sh"\nsandbox_create a-missing-package\n'})
-    result, left = run("bash", "test/missing.sh", cwd=copy, PATH=str(tools))
+    copy = copy_of_project({"tools/missing.sh": '. "$(dirname "$0")/sandbox.sh"\nsandbox_create a-missing-package\n'})
+    result, left = run("bash", "tools/missing.sh", cwd=copy, PATH=str(tools))
     line = "^apt-get update && apt-get install --no-install-recommends a-missing-package$"
     ok(result.status == 1 and re.search(line, result.output, re.M) and "neither root nor sudo" in result.output,
        "neither root nor sudo: the line for an administrator", result)
@@ -318,7 +318,7 @@ def test_signals() -> None:
         for kind in STATUS:
             if LONG or (n, kind) in ((1, "INT"), (4, "TERM"), (6, "HUP"), (8, "INT")):
                 seconds = 0.1 + n * demo_seconds / 10
-                interrupt(kind, ["test/demo.sh"], None, seconds, f"after {seconds:.1f} s")
+                interrupt(kind, ["tools/demo.sh"], None, seconds, f"after {seconds:.1f} s")
     # what a user types
     interrupt("INT", ["make", "demo"], "^CREATE EXTENSION", 0, "as the demo begins")
 

@@ -1,5 +1,5 @@
 # A second implementation of the contract, naive, in PL/pgSQL, answers the same
-# calls by chance on the same tables (test/trust/oracle.sql, oracle_run.sql).
+# calls by chance on the same tables (test/long/oracle.sql, oracle_run.sql).
 #
 # TRUST_CASES and TRUST_SEED make it longer and other.
 
@@ -13,14 +13,14 @@ use Test::More;
 
 my $cases = $ENV{TRUST_CASES} || 500;
 my $seed = $ENV{TRUST_SEED} || 20230323;
-my $trust = dirname(__FILE__) . '/../trust';
+my $long = dirname(__FILE__) . '/../long';
 
 my $node = PostgreSQL::Test::Cluster->new('oracle');
 $node->init;
 $node->append_conf('postgresql.conf', 'autovacuum = on');
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs');
-$node->safe_psql('postgres', slurp_file("$trust/$_")) for qw(oracle.sql oracle_run.sql);
+$node->safe_psql('postgres', slurp_file("$long/$_")) for qw(oracle.sql oracle_run.sql);
 
 my ($stdout, $stderr);
 my $status = $node->psql('postgres', "CALL oracle.run($seed, $cases)",

@@ -1,6 +1,6 @@
 # The seed corpus of the fuzzers once more, built by gcc with AddressSanitizer
 # and UndefinedBehaviorSanitizer: the parsers stay within their text and do as
-# they promise. The fuzzing itself is test/trust/fuzz.sh.
+# they promise. The fuzzing itself is test/long/fuzz.sh.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use File::Basename;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $fuzz = dirname(__FILE__) . '/../trust/fuzz';
+my $fuzz = dirname(__FILE__) . '/../long/fuzz';
 my $src = dirname(__FILE__) . '/../../src';
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $cc = $ENV{CC} || 'gcc';

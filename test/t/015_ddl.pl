@@ -1,5 +1,5 @@
 # Random DDL from triggers and functions in the middle of random calls, beside
-# the second implementation of 010_oracle.pl (test/trust/ddl_run.sql).
+# the second implementation of 010_oracle.pl (test/long/ddl_run.sql).
 #
 # TRUST_CASES and TRUST_SEED make it longer and other.
 
@@ -13,13 +13,13 @@ use Test::More;
 
 my $cases = $ENV{TRUST_CASES} || 300;
 my $seed = $ENV{TRUST_SEED} || 20230323;
-my $trust = dirname(__FILE__) . '/../trust';
+my $long = dirname(__FILE__) . '/../long';
 
 my $node = PostgreSQL::Test::Cluster->new('ddl');
 $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs');
-$node->safe_psql('postgres', slurp_file("$trust/$_")) for qw(oracle.sql oracle_run.sql ddl_run.sql);
+$node->safe_psql('postgres', slurp_file("$long/$_")) for qw(oracle.sql oracle_run.sql ddl_run.sql);
 
 my ($stdout, $stderr);
 my $status = $node->psql('postgres', "CALL oracle.run_ddl($seed, $cases)",

@@ -1,14 +1,14 @@
 #!/bin/bash
-# test/trust/sqlsmith.sh: random queries against a database that has the
+# test/long/sqlsmith.sh: random queries against a database that has the
 # extension, which must not take the server down.
 #
-#	test/trust/sqlsmith.sh [QUERIES [SEED]]
+#	test/long/sqlsmith.sh [QUERIES [SEED]]
 #
 # Queries fail by the thousand, as they should; what counts is that no
 # backend dies, that no error is an internal one (XX000) of the extension,
 # and that the extension works afterwards.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 queries=${1:-20000}
 seed=${2:-20230323}

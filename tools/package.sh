@@ -1,9 +1,9 @@
 #!/bin/bash
-# test/package.sh: builds the Debian package, checks and tries it.
+# tools/package.sh: builds the Debian package, checks and tries it.
 #
-#	test/package.sh [SUITE]		default: this machine's
+#	tools/package.sh [SUITE]		default: this machine's
 #
-# In the suite's chroot (see test/matrix.sh) it makes a source package, and of it
+# In the suite's chroot (see tools/matrix.sh) it makes a source package, and of it
 # postgresql-NN-pasqal-jobs with pg_buildext, which runs make installcheck on what
 # it built, and checks both with lintian. Then it installs the package in a clean
 # chroot, that is a minimal system, with apt install, runs examples/demo.sql there

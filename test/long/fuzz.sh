@@ -1,13 +1,13 @@
 #!/bin/bash
-# test/trust/fuzz.sh: libFuzzer on the parsers of text, under AddressSanitizer
+# test/long/fuzz.sh: libFuzzer on the parsers of text, under AddressSanitizer
 # and UndefinedBehaviorSanitizer, from the seeds in fuzz/.
 #
-#	test/trust/fuzz.sh [SECONDS for each of the two, default 310]
+#	test/long/fuzz.sh [SECONDS for each of the two, default 310]
 #
 # An input that breaks one is shown; as a line of fuzz/*.txt it is tested
 # for ever (test/t/014_fuzz.pl).
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 seconds=${1:-310}
 version=$(dpkg-query -W -f '${Version}' clang 2>/dev/null | sed 's/.*:\([0-9]*\).*/\1/')
@@ -19,7 +19,7 @@ install_packages gcc libc6-dev "clang-$version" "libclang-rt-$version-dev"
 
 SANDBOX=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
 trap 'rm -rf "$SANDBOX"' EXIT
-cd "$PROJECT/test/trust/fuzz"
+cd "$PROJECT/test/long/fuzz"
 
 fuzz() {
 	local name=$1 source=$2

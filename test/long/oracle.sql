@@ -1,5 +1,5 @@
 --
--- test/trust/oracle.sql: the contract of pasqal_jobs a second time
+-- test/long/oracle.sql: the contract of pasqal_jobs a second time
 --
 -- Written from the contract alone, row by row, in plain PL/pgSQL and without
 -- a thought to speed; oracle_run.sql compares the extension with it.

@@ -1,5 +1,5 @@
 --
--- test/trust/oracle_run.sql: the extension against the oracle
+-- test/long/oracle_run.sql: the extension against the oracle
 --
 --	CALL oracle.run(seed, cases)
 --

@@ -1,8 +1,8 @@
 #!/bin/bash
-# test/trust/lint.sh: cppcheck and clang-tidy (with clang's static analyzer)
+# tools/lint.sh: cppcheck and clang-tidy (with clang's static analyzer)
 # over src/, clean but for the exceptions below; and the format.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/sandbox.sh"
 
 install_packages gcc libc6-dev cppcheck clang clang-tidy
 find_postgresql
@@ -53,6 +53,6 @@ say "$(clang-tidy --version | grep -o 'LLVM version.*' || true)"
 clang-tidy --quiet -checks="-*,$checks" -warnings-as-errors='*' src/*.c -- -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Isrc -I"$include" -I/usr/include/postgresql 2>/dev/null || failed=1
 
-"$PROJECT/test/trust/format.sh" || failed=1
+"$PROJECT/tools/format.sh" || failed=1
 
 [ "$failed" = 0 ] && echo "lint: $(ls src/*.c | wc -l) files clean by cppcheck and clang-tidy"

@@ -1,10 +1,10 @@
 #!/bin/bash
-# test/trust/mutate.sh: does the oracle notice? Each mutation is built into a
+# test/long/mutate.sh: does the oracle notice? Each mutation is built into a
 # copy of the sources, and the comparison must then find a difference.
 #
-#	test/trust/mutate.sh [CASES]
+#	test/long/mutate.sh [CASES]
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 cases=${1:-3000}
 
@@ -56,7 +56,7 @@ compare() {
 	dropdb --if-exists mutant 2>/dev/null
 	createdb mutant
 	psql -Xq -d mutant -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION pasqal_jobs' \
-		-f test/trust/oracle.sql -f test/trust/oracle_run.sql >/dev/null 2>&1
+		-f test/long/oracle.sql -f test/long/oracle_run.sql >/dev/null 2>&1
 	PGOPTIONS='-c oracle.enough=1' psql -Xq -d mutant -v ON_ERROR_STOP=1 -c "CALL oracle.run(4711, $cases)" >"$SANDBOX/out" 2>&1 &&
 		[ "$(psql -XAtq -d mutant -c "SELECT n FROM oracle.counts WHERE what = 'differences'")" = 0 ]
 }

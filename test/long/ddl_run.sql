@@ -1,5 +1,5 @@
 --
--- test/trust/ddl_run.sql: random DDL in the middle of random calls
+-- test/long/ddl_run.sql: random DDL in the middle of random calls
 --
 -- Needs oracle.sql and oracle_run.sql. A call may end in an error; but if it
 -- answers, the answer must be that of the second implementation, and the table

@@ -1,5 +1,5 @@
 #!/bin/bash
-# test/demo_api.sh: the example service (examples/api_service.py) on a private
+# tools/demo_api.sh: the example service (examples/api_service.py) on a private
 # server with sample data, asked with curl; each call and its answer is shown.
 
 . "$(dirname "$0")/sandbox.sh"

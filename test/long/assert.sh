@@ -1,15 +1,15 @@
 #!/bin/bash
-# test/trust/assert.sh: all tests on a PostgreSQL that checks itself, with
+# test/long/assert.sh: all tests on a PostgreSQL that checks itself, with
 # assertions, canaries behind each piece of memory, freed memory overwritten
 # and caches thrown away at every chance of a smaller run.
 #
-#	test/trust/assert.sh
+#	test/long/assert.sh
 #
 # It is built from Debian's own source package, in a directory that is gone
 # afterwards. ASSERT_PREFIX=DIR keeps the built one there, or takes it from
 # there.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 install_packages gcc make libc6-dev dpkg-dev bison flex perl libipc-run-perl postgresql-common
 find_postgresql

@@ -1,14 +1,14 @@
 #!/bin/bash
-# test/trust/sanitize.sh: the regression suite, the comparison with the oracle
+# test/long/sanitize.sh: the regression suite, the comparison with the oracle
 # (also amid DDL) and the torture, the extension built with AddressSanitizer and
 # UndefinedBehaviorSanitizer.
 #
-#	test/trust/sanitize.sh [CASES [SECONDS]]
+#	test/long/sanitize.sh [CASES [SECONDS]]
 #
 # A report aborts the backend, so that a test fails, and is shown at the end.
 # Leaks are no matter: PostgreSQL frees memory by the context.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/../../tools/sandbox.sh"
 
 cases=${1:-2000}
 seconds=${2:-20}

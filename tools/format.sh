@@ -1,13 +1,13 @@
 #!/bin/bash
-# test/trust/format.sh: is src/ formatted as PostgreSQL's pgindent would?
+# tools/format.sh: is src/ formatted as PostgreSQL's pgindent would?
 #
-#	test/trust/format.sh [--fix]
+#	tools/format.sh [--fix]
 #
 # Debian has the program behind pgindent, pg_bsd_indent, but not PostgreSQL's
 # list of typedefs, so those are collected from its headers and from src/. The
 # name "text" is left out, since it is a variable here more often than a type.
 
-. "$(dirname "$0")/../sandbox.sh"
+. "$(dirname "$0")/sandbox.sh"
 
 install_packages pg-bsd-indent
 find_postgresql

@@ -1,15 +1,15 @@
 #!/bin/bash
-# test/trust/run.sh: everything that is too long for "make test", and the
+# test/long/run.sh: everything that is too long for "make test", and the
 # figures in one table.
 #
-#	test/trust/run.sh [PART...]
+#	test/long/run.sh [PART...]
 #
 # Parts: oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith lint
 # mutations assertions (default: all of them, about an hour on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../sandbox.sh"
+. "$here/../../tools/sandbox.sh"
 
 parts=("$@")
 [ $# -gt 0 ] || parts=(lint oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions)
@@ -63,7 +63,7 @@ run_part() {
 		sanitizers) "$here/sanitize.sh" 3000 30 ;;
 		fuzz) "$here/fuzz.sh" 310 ;;
 		sqlsmith) "$here/sqlsmith.sh" 20000 "$seed" ;;
-		lint) "$here/lint.sh" ;;
+		lint) "$PROJECT/tools/lint.sh" ;;
 		mutations) "$here/mutate.sh" ;;
 		assertions) "$here/assert.sh" ;;
 		*) say "no such part: $1"; return 2 ;;

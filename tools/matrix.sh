@@ -1,8 +1,8 @@
 #!/bin/bash
-# test/matrix.sh: make test on the PostgreSQL of each Debian suite.
+# tools/matrix.sh: make test on the PostgreSQL of each Debian suite.
 #
-#	test/matrix.sh [SUITE[:ARCHITECTURE]...]	default: see SUITES
-#	test/matrix.sh --clean		removes the chroots
+#	tools/matrix.sh [SUITE[:ARCHITECTURE]...]	default: see SUITES
+#	tools/matrix.sh --clean		removes the chroots
 #
 # Each suite is a chroot in $XDG_CACHE_HOME (default: /var/tmp), made once with
 # mmdebstrap from the mirror that apt of this machine is configured with, which
@@ -10,7 +10,7 @@
 # where that is allowed, else beside all other processes, with a /proc that is
 # mounted meanwhile. The status is 0 if no test failed anywhere.
 #
-# test/package.sh and test/setup/machines.sh source this file for its chroots.
+# tools/package.sh and test/setup/machines.sh source this file for its chroots.
 
 # Processes in a chroot are root's, and so must be who ends them
 if [ "$(id -u)" != 0 ]; then

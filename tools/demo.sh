@@ -1,5 +1,5 @@
 #!/bin/bash
-# test/demo.sh: installs the extension on a private server and cancels jobs in
+# tools/demo.sh: installs the extension on a private server and cancels jobs in
 # sample data, every statement and its answer shown as psql shows them.
 
 . "$(dirname "$0")/sandbox.sh"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# test/sandbox.sh: a private, throw-away PostgreSQL with the extension in it.
+# tools/sandbox.sh: a private, throw-away PostgreSQL with the extension in it.
 #
 # Sourced by the scripts that need one. It installs the packages that are
 # missing, copies the installed PostgreSQL into a directory of its own (a
@@ -107,7 +107,7 @@ sandbox_end() {
 		sleep 0.05
 	done
 	wait
-	# what test/matrix.sh mounts, and where it puts what is too large for /tmp
+	# what tools/matrix.sh mounts, and where it puts what is too large for /tmp
 	[ ! -e "$SANDBOX/mounts" ] || xargs -r -d '\n' -a "$SANDBOX/mounts" umount
 	[ ! -e "$SANDBOX/trash" ] || xargs -r -d '\n' -a "$SANDBOX/trash" rm -rf --one-file-system
 	if [ -n "${KEEP_SANDBOX:-}" ]; then
@@ -393,7 +393,7 @@ sandbox_create() {
 
 	say "building for $("$PG_CONFIG" --version)"
 	for entry in Makefile pasqal_jobs.control pasqal_jobs--*.sql META.json README.md CHANGELOG.md CONTRIBUTING.md \
-		SECURITY.md LICENSE doc src sql expected test examples debian .gitattributes; do
+		SECURITY.md LICENSE doc src sql expected test tools examples debian .gitattributes; do
 		if compgen -G "$PROJECT/$entry" >/dev/null; then
 			(cd "$PROJECT" && cp -a $entry "$SANDBOX/build/")
 		fi

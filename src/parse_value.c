@@ -413,8 +413,8 @@ parse_number(const char *text, size_t len, double *result)
 		decimal.exponent = 99999;
 	if (decimal.exponent < -99999)
 		decimal.exponent = -99999;
-	snprintf(decimal.digits + decimal.ndigits, sizeof(decimal.digits) - (size_t) decimal.ndigits,
-			 "e%d", (int) decimal.exponent);
+	(void) snprintf(decimal.digits + decimal.ndigits, sizeof(decimal.digits) - (size_t) decimal.ndigits,
+					"e%d", (int) decimal.exponent);
 	value = strtod(decimal.digits, NULL);
 	if (isinf(value))
 		return false;

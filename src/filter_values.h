@@ -49,7 +49,7 @@ typedef struct FilterDef
 	bool		list;			/* takes a list, too */
 
 	/*
-	 * The condition on the job j in SQL; each $ stands for the filter's value
+	 * The condition on the job j in SQL; each $ becomes the filter's value
 	 * (of a list for ANY (values), or the condition is repeated and joined by
 	 * OR, as the statement's builder decides).
 	 */

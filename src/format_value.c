@@ -32,8 +32,8 @@ format_uuid(char *result, const pg_uuid_t *uuid)
 }
 
 /*
- * The date that lies some days after 2000-01-01, with its T; *bc tells if it
- * is before our era.  Returns where it ends.
+ * Writes the date some days after 2000-01-01, with a T, and sets *bc if it is
+ * before our era.  Returns where the text ends.
  */
 static char *
 put_date(char *at, int days, bool *bc)

@@ -41,7 +41,7 @@
 #include "jobs_relation.h"
 #include "settings.h"
 
-/* A session that has seen so many relations forgets them and starts anew */
+/* When the cache has so many relations, it is emptied */
 #define MAX_KNOWN_RELATIONS	64
 
 typedef struct KnownRelation
@@ -303,10 +303,7 @@ check_relation(JobsRelation *relation, bool again)
 	}
 }
 
-/*
- * Sets what is known of the open relation: what is remembered of it, or else
- * what a look at it tells.
- */
+/* Sets what is known of the open relation, from the cache or by a look at it */
 static void
 learn(JobsRelation *relation, bool again)
 {
@@ -400,9 +397,8 @@ check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
 
 /*
  * Citus calls a function on a worker, over a connection of its own, if it was
- * distributed or stands in a query over a distributed table.  There the
- * caller's settings do not hold, and its cancels do not see the lock of the
- * batch.
+ * distributed or is part of a query over a distributed table.  The settings of
+ * the caller do not apply there, and the lock of the batch is not seen there.
  */
 static void
 refuse_between_nodes(void)

@@ -41,7 +41,7 @@ typedef struct ResponseEncoder
 extern const ResponseEncoder response_as_jsonb;
 extern const ResponseEncoder response_as_json;
 
-/* A canceled job: where it stands in response->encoded, where in the answer */
+/* A canceled job: its place in the answer, its bytes in response->encoded */
 typedef struct ResponseJob
 {
 	JobOrder	order;

@@ -61,8 +61,8 @@ append_text(Output *out, Datum value)
 }
 
 /*
- * A numeric of jsonb.  An integer below 10000 is a single digit to that base,
- * which is told from its header (see append_integer in response_jsonb.c).
+ * A numeric of jsonb.  The header of an integer below 10000 shows that it is a
+ * single digit to that base (see append_integer in response_jsonb.c).
  */
 static void
 append_numeric(Output *out, const char *value)
@@ -108,7 +108,7 @@ append_element(Output *out, JEntry entry, char *base, uint32 *offset)
 		append_container(out, (JsonbContainer *) aligned);
 }
 
-/* An object or array of jsonb, or the scalar that an array stands for */
+/* An object or array of jsonb, or the scalar in its array */
 static void
 append_container(Output *out, JsonbContainer *container)
 {

@@ -161,7 +161,7 @@ append_text(Output *out, Datum value)
 	return append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
-/* jsonb is a container, or an array that stands for the scalar in it */
+/* jsonb is a container, or an array with a scalar in it */
 static JEntry
 append_jsonb(Output *out, Datum value)
 {

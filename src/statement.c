@@ -69,8 +69,8 @@
 #include "statement.h"
 
 /*
- * How often a filter's value occurs in a text: not at all, so many times, or
- * as an array.  Labels are compared one by one up to FORM_MAX_ORS of them: a
+ * The form of a filter in a statement: absent, the number of its values, or an
+ * array.  Labels are compared one by one up to FORM_MAX_ORS of them: a
  * comparison with an array of an enum would not be pushed down to a foreign
  * server.
  */
@@ -81,12 +81,12 @@
 #define FORM_LONG_ARRAY	255		/* the same, planned for its values */
 
 /*
- * An array longer than this is worth planning for: only with its values at
- * hand can the planner see its length, and hash it.
+ * A statement with an array longer than this is planned for its values: only
+ * then does the planner know the length, and hash the array.
  */
 #define LONG_ARRAY		100
 
-/* A session that has made so many plans forgets them and starts anew */
+/* When so many plans are saved, those not in use are freed */
 #define MAX_SAVED_PLANS	256
 
 /* The batch, the timestamp, two values for the prefix, labels one by one */
@@ -493,13 +493,9 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 		jobs_relation_changed(receiver->relation);
 }
 
+/* The end of the rows, and of the receiver */
 static void
-receiver_shutdown(DestReceiver *self)
-{
-}
-
-static void
-receiver_destroy(DestReceiver *self)
+receiver_end(DestReceiver *self)
 {
 }
 
@@ -571,8 +567,8 @@ statement_execute(StatementKind kind, const Request *request,
 		.pub = {
 			.receiveSlot = receive_row,
 			.rStartup = receiver_startup,
-			.rShutdown = receiver_shutdown,
-			.rDestroy = receiver_destroy,
+			.rShutdown = receiver_end,
+			.rDestroy = receiver_end,
 			.mydest = DestNone,
 		},
 		.callback = callback,

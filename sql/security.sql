@@ -24,6 +24,14 @@ SET ROLE regress_pasqal_operator;
 SELECT cancel_jobs(batch(1));
 RESET ROLE;
 GRANT SELECT ON jobs TO regress_pasqal_operator;
+-- a schema that may not be used
+CREATE SCHEMA "Closed";
+SET ROLE regress_pasqal_operator;
+SET pasqal_jobs.jobs_table = '"Closed".jobs';
+SELECT cancel_jobs(batch(1));
+RESET pasqal_jobs.jobs_table;
+RESET ROLE;
+DROP SCHEMA "Closed";
 -- EXECUTE can be taken away
 REVOKE EXECUTE ON FUNCTION cancel_jobs(uuid, jsonb) FROM PUBLIC;
 SET ROLE regress_pasqal_operator;

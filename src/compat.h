@@ -20,6 +20,12 @@
 #include "varatt.h"
 #endif
 
+/* 16 checks the privileges on objects of every class by one function */
+#if PG_VERSION_NUM < 160000
+#define object_aclcheck(classid, objectid, role, mode) \
+	pg_namespace_aclcheck(objectid, role, mode)
+#endif
+
 /* 18 has this in place of pg_attribute_noreturn(); it precedes extern */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn		pg_attribute_noreturn()

@@ -21,6 +21,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -132,7 +133,8 @@ find_in_search_path(const char *name, char **schema)
 
 /*
  * The relation that the setting names, locked until the end of the
- * transaction.  Raises 42602 for an invalid name, 42P01 if there is none.
+ * transaction.  Raises 42602 for an invalid name, 42501 for a schema that may
+ * not be used, 42P01 if there is no such relation.
  */
 static Oid
 lookup_and_lock(LOCKMODE lockmode)
@@ -141,6 +143,7 @@ lookup_and_lock(LOCKMODE lockmode)
 	List	   *nodes = NIL;
 	ListCell   *cell;
 	RangeVar   *name;
+	Oid			schema = InvalidOid;
 	Oid			relid;
 	char	   *copy = pstrdup(pasqal_jobs_table);
 
@@ -154,6 +157,18 @@ lookup_and_lock(LOCKMODE lockmode)
 	foreach(cell, names)
 		nodes = lappend(nodes, makeString(lfirst(cell)));
 	name = makeRangeVarFromNameList(nodes);
+
+	/* PostgreSQL's own message, and the way out */
+	if (name->schemaname)
+		schema = get_namespace_oid(name->schemaname, true);
+	if (OidIsValid(schema) &&
+		object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for schema %s", name->schemaname),
+				 errhint("A cancel needs: GRANT USAGE ON SCHEMA %s TO %s;",
+						 quote_identifier(name->schemaname),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 
 	if (name->schemaname == NULL &&
 		!OidIsValid(find_in_search_path(name->relname, &name->schemaname)))

@@ -300,7 +300,7 @@ my %effects = (
 		run_as('operator', "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 2)");
 		run_as('operator', "SELECT cancel_jobs('$batch[3]')");
 		my $entry = answer("SELECT max(entry) FROM cancel_log WHERE batch_id = '$batch[1]'");
-		like(run_entry($_[0], [], 0), qr/^$entry\|[^|]*\|operator\|\|$batch[1]\|1\|0\|CALL cancel_jobs_in_chunks/m, 'the mistake is found');
+		like(run_entry($_[0], [], 0), qr/^$entry\|[^|]*\|operator\|\|$batch[1]\|7\|0\|CALL cancel_jobs_in_chunks/m, 'the mistake is found, one row for all of its chunks');
 		# meanwhile a worker ended one of its jobs after all
 		answer("UPDATE jobs SET status = 'DONE', updated_at = clock_timestamp() WHERE batch_id = '$batch[1]' AND creation_order = 12");
 		like(run_entry($_[0], [ '-v', "entries={$entry}" ], 1), qr/^PENDING\|t\|5\nRUNNING\|f\|1\nRUNNING\|t\|1$/m, 'the answer');

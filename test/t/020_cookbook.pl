@@ -92,6 +92,7 @@ sub measure_lag
 		CHECKPOINT});
 	$node->wait_for_catchup($standby);
 	my $session = $node->background_psql($db);
+	$session->set_query_timer_restart;
 	my $start = time;
 	my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '$pause'", '-c', "CALL cancel_jobs_in_chunks('$batch[0]', '{}', 1000)" ],
 		'<', \undef, '>', \my $out, '2>', \my $err);

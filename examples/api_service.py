@@ -16,7 +16,7 @@ Environment:
 The database does the rest, so let it. The service logs in as a role that is neither superuser
 nor owner of the table, and row-level security shows it the jobs of the caller's project only:
 
-    GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO api_service;
+    GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO api_service;  -- and USAGE on other schemas than public
     ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
     CREATE POLICY own_project ON jobs TO api_service
         USING (project_id = nullif(current_setting('api.project_id', true), '')::uuid);

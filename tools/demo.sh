@@ -11,7 +11,8 @@ cat <<END
 
 -- You saw a cancel by filters, one by ids with a reason for each job that
 -- stays, a misspelt filter refused, the API's own answer to a bad request, and
--- 90,000 jobs canceled in one call. That server was a private one, and is gone.
+-- 90,000 jobs canceled in one call. That server was a private one, and goes
+-- away now.
 -- Next:
 --   make demo-api    the same over HTTP, with curl
 --   make test        all tests, on a private server again; make help has more

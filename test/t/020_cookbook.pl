@@ -25,6 +25,7 @@ $node->safe_psql('postgres', 'CREATE ROLE owner LOGIN; CREATE ROLE operator LOGI
 
 # The entries: heading => its blocks (role and SQL) and the index it wants
 my (%entries, @headings);
+my $found = 0;
 while ($page =~ /^### (.*?)\n(.*?)(?=^##|\z)/msg)
 {
 	my ($heading, $text) = ($1, $2);
@@ -32,6 +33,7 @@ while ($page =~ /^### (.*?)\n(.*?)(?=^##|\z)/msg)
 	while ($text =~ /(<!-- not run here: needs PostgreSQL (\d+) -->\n)?^```sql\n(.*?)^```/msg)
 	{
 		my ($needs, $sql) = ($2, $3);
+		$found++;
 		my ($role) = $sql =~ /^-- as (owner|operator|clerk|superuser)$/m or die "$heading: no role is named in\n$sql";
 		next if defined $needs && $node->pg_version < $needs;
 		push @blocks, { role => $role eq 'superuser' ? $node->safe_psql('postgres', 'SELECT current_user') : $role, sql => $sql };
@@ -90,6 +92,7 @@ sub measure_lag
 		CHECKPOINT});
 	$node->wait_for_catchup($standby);
 	my $session = $node->background_psql($db);
+	$session->set_query_timer_restart;
 	my $start = time;
 	my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '$pause'", '-c', "CALL cancel_jobs_in_chunks('$batch[0]', '{}', 1000)" ],
 		'<', \undef, '>', \my $out, '2>', \my $err);
@@ -137,10 +140,18 @@ my %effects = (
 		is(answer("SELECT count(*) FROM jobs WHERE $open AND project_id = 'e0000000-0000-4000-8000-000000000001'"), '0', 'nothing of it is open');
 	},
 	'All that is stuck RUNNING' => sub {
-		answer("UPDATE jobs SET start_timestamp = now() WHERE creation_order = 11");
-		run_entry($_[0]);
-		is(answer($canceled), '9|123', 'all but those that started now');
-		is(answer("SELECT count(*) FROM jobs WHERE status = 'PENDING'"), '30', 'those that wait go on');
+		my $project = 'e0000000-0000-4000-8000-000000000001';
+		my $of_project = "SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND project_id = '$project' AND creation_order = 14";
+		answer("UPDATE jobs SET start_timestamp = now() WHERE creation_order = 12");
+		is(run_entry($_[0], [], 0), join("\n", map { "$batch[$_]|RUNNING||1" } 1 .. 3) . "\n\n", 'the look shows one of each batch');
+		is(answer($canceled), '0|', '... and cancels nothing');
+		is(run_entry($_[0], [ '-v', "project=$project" ], 1), join("\n", map { "$batch[$_]||1" } 1 .. 3) . "\n\n", 'these are canceled');
+		is(answer($canceled), '3|123', '... and nothing else');
+		is(answer($of_project), 3, '... those of the project that started two days ago');
+		answer("UPDATE jobs SET status = 'RUNNING', end_timestamp = NULL WHERE status = 'CANCELED'");
+		like(run_entry($_[0], [ '-v', "project=$project" ], 2), qr/^1\|0\n1\|0\n1\|0$/m, 'or in chunks, batch by batch');
+		is(answer($canceled), '3|123', '... and nothing else');
+		is(answer($of_project), 3, '... the same jobs');
 	},
 	'All jobs of a batch but some' => sub {
 		run_entry($_[0]);
@@ -214,10 +225,31 @@ my %effects = (
 		$cancel = IPC::Run::start([ 'psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '1h'", '-c', "CALL cancel_jobs_in_chunks('$batch[2]', '{}', 5)" ],
 			'<', \undef, '>', \$out, '2>', \$err);
 		$node->poll_query_until($db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '% tried 5 of 14 jobs%' AND pid <> pg_backend_pid())") or die 'no progress';
-		like(run_entry($_[0]), qr/^\d+\|[0-9:.]+\|\w*\|\w*\|CALL cancel_jobs_in_chunks\('$batch[2]', \.\.\.\) -- tried 5 of 14 jobs, canceled 5, failed 6$/m, 'how far chunks are');
+		my $progress = qr/CALL cancel_jobs_in_chunks\('(\S+)', \.\.\.\) -- tried (\d+) of (\d+) jobs, canceled (\d+), failed (\d+)/;
+		my ($seen) = run_entry($_[0]) =~ /^\d+\|[0-9:.]+\|\w*\|\w*\|(CALL cancel_jobs_in_chunks.*)$/m;
+		is_deeply([ $seen =~ /^$progress$/ ], [ $batch[2], 5, 14, 5, 6 ], 'how far chunks are') or diag $seen;
+		like($page, qr/^$progress$/m, '... as the page shows it');
 		answer("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL cancel_jobs_in_chunks%' AND pid <> pg_backend_pid()");
 		$cancel->finish;
 		is(answer("SELECT count(*) FROM jobs WHERE batch_id = '$batch[2]' AND status = 'CANCELED'"), 5, 'interrupted in the pause; the chunk stays');
+	},
+	'Comfort in psql' => sub {
+		my $output = run_entry($_[0]);
+		like($output, qr/^pasqal_jobs\.chunk_pause\|0\|integer\|user\|/m, 'the settings are listed');
+		like($output, qr/^\["query", "min_runs"\]\|value is not a valid integer\n\["query", "statsu"\]\|extra fields not permitted$/m, 'each problem is a row');
+		my ($status, undef, $stderr) = run_as('operator', $entries{$_[0]}{blocks}[2]{sql} =~ s/min_runs=many&statsu=PENDING/status=PENDING/r);
+		ok($status != 0 && $stderr =~ /cannot execute UPDATE in a read-only transaction/, '... and good filters cancel nothing') or diag $stderr;
+		is(answer($canceled), '0|', '... indeed');
+
+		append_to_file('psqlrc', $entries{$_[0]}{blocks}[0]{sql});
+		local $ENV{PSQLRC} = 'psqlrc';
+		my @psql = ('psql', '-At', '-U', 'operator', '-d');
+		IPC::Run::run([ @psql, $node->connstr($db), '-c', "SET pasqal_jobs.job_table = 'x'", '-c', "SET pasqal_jobs.date_filter = 'created'" ], '>', \my $out, '2>', \my $err);
+		like($err, qr/^ERROR:  invalid configuration parameter name "pasqal_jobs\.job_table".*^ERROR:  invalid value for parameter "pasqal_jobs\.date_filter"/ms, 'with .psqlrc a bad setting is refused at once');
+		IPC::Run::run([ @psql, $node->connstr($db), '-c', '\set VERBOSITY terse', '-c', "SELECT cancel_jobs('$batch[1]', '{\"statsu\": 1}')", '-c', '\errverbose' ], '>', \$out, '2>', \$err);
+		like($err, qr/\AERROR:  unrecognized filter "statsu"\nERROR:  22023: .*\nDETAIL:  .*\nHINT:  /, 'terse, and the rest on demand');
+		IPC::Run::run([ @psql, $node->connstr('postgres'), '-c', 'SELECT 1' ], '>', \$out, '2>', \$err);
+		is("$out$err", "1\n", '... and where there is no extension nothing is said');
 	},
 	'See the plan of a cancel' => sub {
 		like(run_entry($_[0]), qr/Update on public\.jobs.*Scan.*actual time|Update on jobs.*\(actual time/s, 'the plan of the UPDATE');
@@ -232,9 +264,9 @@ my %effects = (
 		like($output, qr/^\d+\|\d+\|[0-9.]+\|UPDATE .* AS j SET status/m, 'the UPDATE inside');
 	},
 	'Log who canceled what, and why' => sub {
-		like(run_entry($_[0]), qr/^\S+ \S+\|operator\|\S+\|ticket 4711: laser out of lock\|$batch[1]\|4$/m, 'the operator sees the log');
-		is(answer('SELECT login, role, client IS NULL, reason, canceled, statement LIKE \'%cancel_jobs_rows%"RUNNING"%\', pid > 0 AND started <= canceled_at + interval \'1 s\' FROM cancel_log'),
-			'operator|none|t|ticket 4711: laser out of lock|4|t|t', 'one entry, complete');
+		like(run_entry($_[0]), qr/^\S+ \S+\|operator\|\S+\|ticket 4711: laser out of lock\|$batch[1]\|4\|0$/m, 'the operator sees the log');
+		is(answer('SELECT login, role, client IS NULL, reason, canceled, restored, statement LIKE \'%cancel_jobs_rows%"RUNNING"%\', pid > 0 AND started <= canceled_at + interval \'1 s\' FROM cancel_log'),
+			'operator|none|t|ticket 4711: laser out of lock|4|0|t|t', 'one entry, complete');
 		answer("UPDATE jobs SET status = 'DONE' WHERE batch_id = '$batch[2]' AND status = 'RUNNING'; UPDATE jobs SET progress = 1");
 		is(answer('SELECT count(*) FROM cancel_log'), 1, 'other updates are not logged');
 		is_refused('operator', 'INSERT INTO cancel_log (canceled) VALUES (1)', qr/permission denied for table cancel_log/, 'nobody writes into the log');
@@ -246,8 +278,9 @@ my %effects = (
 		answer("INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch[0]', gen_random_uuid(), 1 FROM generate_series(1, 20000)");
 		like((run_as('operator', "SET statement_timeout = '60s'; SET app.reason = 'all';
 			SELECT count(*) FROM cancel_jobs_rows('$batch[3]', '{\"id\": \"b2000000-0000-4000-8000-000003000001\"}');
-			SELECT count(cancel_jobs('$batch[0]'))"))[1], qr/^1\n1$/, 'one job, then 20,000 in the same session');
+			SELECT count(cancel_jobs('$batch[0]')) -- " . 'x' x 2000))[1], qr/^1\n1$/, 'one job, then 20,000 in the same session');
 		is(answer("SELECT string_agg(canceled::text, ',' ORDER BY entry) FROM cancel_log WHERE reason = 'all'"), '1,20000', 'both are logged');
+		is(answer('SELECT max(length(statement)) FROM cancel_log'), 1000, '... with the beginning of the statement');
 	},
 	'Log each job, for an undo' => sub {
 		run_entry($_[0]);
@@ -258,27 +291,42 @@ my %effects = (
 	'Undo a cancel' => sub {
 		my @logs = ('Log who canceled what, and why', 'Log each job, for an undo');
 		my @last = ($#{ $entries{'Undo a cancel'}{blocks} }) x ($node->pg_version >= 18);
-		run_entry($_, [], 0) foreach @logs;
+		run_entry($_, [], 0) foreach @logs, "Settle the batch's own row";
+		my $open_jobs = "SELECT string_agg(open_jobs::text, ',' ORDER BY id) FROM batches";
 		# a cancel that was meant, and the mistake: in chunks, over jobs that wait and jobs that run
 		run_as('operator', "SELECT cancel_jobs('$batch[1]', '{\"user_id\": \"lise\"}')");
 		run_as('operator', "SELECT cancel_jobs('$batch[2]')");
 		answer('CREATE TABLE as_it_was AS TABLE jobs');
+		my $open_before = answer($open_jobs);
 		run_as('operator', "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 2)");
 		run_as('operator', "SELECT cancel_jobs('$batch[3]')");
 		my $entry = answer("SELECT max(entry) FROM cancel_log WHERE batch_id = '$batch[1]'");
-		like(run_entry($_[0], [], 0), qr/^$entry\|[^|]*\|operator\|\|$batch[1]\|1\|CALL cancel_jobs_in_chunks/m, 'the mistake is found');
+		like(run_entry($_[0], [], 0), qr/^$entry\|[^|]*\|operator\|\|$batch[1]\|7\|0\|CALL cancel_jobs_in_chunks/m, 'the mistake is found, one row for all of its chunks');
 		# meanwhile a worker ended one of its jobs after all
 		answer("UPDATE jobs SET status = 'DONE', updated_at = clock_timestamp() WHERE batch_id = '$batch[1]' AND creation_order = 12");
-		like(run_entry($_[0], [ '-v', "entry=$entry" ], 1), qr/^PENDING\|t\|5\nRUNNING\|f\|1\nRUNNING\|t\|1$/m, 'the answer');
+		like(run_entry($_[0], [ '-v', "entries={$entry}" ], 1), qr/^PENDING\|t\|5\nRUNNING\|f\|1\nRUNNING\|t\|1$/m, 'the answer');
+		is(answer("SELECT login, batch_id, canceled, restored FROM cancel_log ORDER BY entry DESC LIMIT 1"), "operator|$batch[1]|0|6", 'the log has the undo');
 		is(answer("SELECT count(*) FROM jobs AS j JOIN as_it_was AS w USING (id) WHERE j.batch_id = '$batch[1]' AND (j.status, j.end_timestamp) IS DISTINCT FROM (w.status, w.end_timestamp)"),
 			1, 'that batch is as it was, but for the job of the worker');
 		is(answer("SELECT status FROM jobs WHERE batch_id = '$batch[1]' AND creation_order = 12"), 'DONE', '... which is left alone');
 		is(answer("SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND batch_id IN ('$batch[2]', '$batch[3]')"), 28, 'other cancels stay');
-		like(run_entry($_[0], [ '-v', "entry=$entry" ], 1), qr/^PENDING\|f\|5\nRUNNING\|f\|2$/m, 'once more: nothing');
-		# one statement over two batches
-		answer("UPDATE jobs SET status = 'PENDING', end_timestamp = NULL WHERE batch_id IN ('$batch[2]', '$batch[3]') AND status = 'CANCELED'");
+		like(run_entry($_[0], [ '-v', "entries={$entry}" ], 1), qr/^PENDING\|f\|5\nRUNNING\|f\|2$/m, 'once more: nothing');
+		# statements of their own
+		$entry = answer("SELECT max(entry) FROM cancel_log WHERE batch_id = '$batch[3]'");
+		run_as('operator', "SELECT cancel_jobs('$batch[1]', '{\"status\": \"PENDING\"}')");
+		my $other = answer('SELECT max(entry) FROM cancel_log');
+		like(run_entry($_[0], [ '-v', "entries={$entry,$other}" ], 1), qr/^PENDING\|t\|15\nRUNNING\|t\|4$/m, 'two mistakes at once');
+		is(answer($open_jobs), answer("SELECT string_agg((open - (batch_id = '$batch[1]')::int)::text, ',' ORDER BY batch_id)
+			FROM (SELECT batch_id, count(*) FILTER (WHERE $open) AS open FROM as_it_was GROUP BY 1) AS w"), "the batches' own rows are as they were, less the job of the worker");
+		is($open_before, '7,0,14', '... which counted the open jobs');
+		# one statement over two batches, which have an id in common
+		answer(qq{
+			ALTER TABLE jobs DROP CONSTRAINT jobs_pkey, ADD PRIMARY KEY (batch_id, id);
+			UPDATE jobs SET status = 'PENDING', end_timestamp = NULL WHERE batch_id IN ('$batch[2]', '$batch[3]') AND status <> 'DONE';
+			UPDATE jobs AS j SET id = o.id FROM jobs AS o WHERE j.batch_id = '$batch[3]' AND o.batch_id = '$batch[2]' AND o.creation_order = j.creation_order});
 		run_as('operator', "SELECT cancel_jobs(batch) FROM unnest('{$batch[2],$batch[3]}'::uuid[]) AS batch");
-		like(run_entry($_[0], [ '-v', 'entry=' . answer('SELECT max(entry) FROM cancel_log') ], 1), qr/^PENDING\|t\|28$/m, 'a mistake in two batches');
+		answer("UPDATE jobs SET status = 'DONE', updated_at = clock_timestamp() WHERE batch_id = '$batch[3]' AND creation_order = 1");
+		like(run_entry($_[0], [ '-v', 'entries={' . answer('SELECT max(entry) FROM cancel_log') . '}' ], 1), qr/^PENDING\|f\|1\nPENDING\|t\|27$/m, 'a mistake in two batches that have the same ids');
 		if (@last)
 		{
 			answer('DROP TRIGGER log_canceled_jobs ON jobs');
@@ -340,6 +388,7 @@ my %effects = (
 );
 
 is_deeply([ sort @headings ], [ sort keys %effects ], 'every entry has a test');
+is($found, scalar(() = $page =~ /^\s*```sql/mg), 'every block of SQL belongs to an entry');
 chdir PostgreSQL::Test::Utils::tempdir;
 
 my $n = 0;

@@ -135,7 +135,9 @@ is(join("\n", sort map { s/^CALL //r } map { names_in($_->[0]) } rows_of('Functi
 	FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname COLLATE "C"}), 'the functions and their arguments');
 
 my ($fields) = $text{'README.md'} =~ /with\s+the\s+fields\s+(.*?);/s or die;
-is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $#columns - 2 ] ], 'the fields of an answer, in their order');
+my ($columns_of_answer) = slurp_file('src/columns.h') =~ /^typedef enum JobColumn\n\{\n(.*?)^\tFIELD_COUNT,/ms or die;
+my $field_count = () = $columns_of_answer =~ /\bCOLUMN_\w+/g;
+is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $field_count - 1 ] ], 'the fields of an answer, in their order');
 
 my @reasons = slurp_file('src/cancel.h') =~ /^#define WHY_\w+\s+"(.*)"$/mg;
 is_deeply([ map { names_in($_->[0]) } rows_of('Answer') ], [ map { s/%s/DONE/r } @reasons ], 'the reasons, in their order');
@@ -144,56 +146,68 @@ is_deeply([ map { names_in($_->[0]) } rows_of('Answer') ], [ map { s/%s/DONE/r }
 my ($version) = slurp_file('pasqal_jobs.control') =~ /^default_version = '(.*)'$/m;
 my %versions = map { $_ => 1 } slurp_file('META.json') =~ /"version": "([^"]*)",?\n(?!\s*"url")/g;
 is_deeply([ keys %versions ], ["$version.0"], 'META.json has the version of the control file');
-like($text{'CHANGELOG.md'}, qr/\A# Changes\n\n## \Q$version.0\E /, 'CHANGELOG.md begins with it');
+my ($released) = $text{'CHANGELOG.md'} =~ /\A# Changes\n\n## \Q$version.0\E \((.*)\)\n/;
+like($released, qr/^(not yet released|\d{4}-\d\d-\d\d)$/, 'CHANGELOG.md begins with it');
+my ($release_status) = slurp_file('META.json') =~ /"release_status": "(\w+)"/;
+is($release_status eq 'stable', $released ne 'not yet released', "META.json says of it: $release_status");
 
 #
 # SQL blocks. Each section has a database of its own; what it creates is not
 # there before.
 #
 
-# The sections of a page that have SQL to run: heading, blocks. What a comment
-# above a block says is not run here is left out.
+# The blocks of a page, each with its heading, its language, and why it is not
+# run here if a comment above it says so
+sub blocks_of
+{
+	my ($page) = @_;
+	my @blocks;
+	my $heading = '';
+
+	while ($text{$page} =~ /^#+ ([^\n]*)$|(?:^<!-- not run here: (needs [^\n]*) -->\n)?^```(\w*)\n(.*?)^```$/msg)
+	{
+		$heading = $1 // $heading;
+		push @blocks, { heading => $heading, why => $2, language => $3, text => $4 } if defined $3;
+	}
+	return @blocks;
+}
+
+# Does a test take this SQL from the page, by its beginning?
+sub taken_by
+{
+	my ($test, $sql) = @_;
+	return grep { index($sql, s/\\n/\n/gr) == 0 } map { $_ // () } slurp_file($test) =~ /\bblock\((?:'([^']+)'|"([^"]+)")/g;
+}
+
+# The sections of a page that have SQL to run: heading, blocks
 sub sections_of
 {
 	my ($page) = @_;
-	my (@sections, $heading, $language, $above);
+	my @sections;
 
-	foreach my $line (split /^/, $text{$page})
+	foreach my $block (grep { $_->{language} eq 'sql' } blocks_of($page))
 	{
-		if (defined $language)
+		my $heading = $block->{heading};
+		if (my $why = $block->{why})
 		{
-			if ($line eq "```\n")
-			{
-				undef $language;
-			}
-			elsif ($language eq 'sql')
-			{
-				$sections[-1]{blocks}[-1] .= $line;
-			}
+			my ($test) = $why =~ m{^needs (?:other servers|Citus), see (test/t/\w+\.pl)$};
+			ok($test && taken_by($test, $block->{text}), "$page: $heading: not run here, $why") or diag $block->{text};
+			next;
 		}
-		elsif ($line =~ /^```(\w*)$/)
-		{
-			$language = $1;
-			if ($language eq 'sql' && $above =~ /^<!-- not run here: (needs .*) -->$/)
-			{
-				my $why = $1;
-				my ($test) = $why =~ m,(test/\S+\.\w+),;
-				ok(!defined $test || -e $test, "$page: $heading: not run here, $why");
-				$language = 'other';
-			}
-			elsif ($language eq 'sql')
-			{
-				push @sections, { heading => $heading, blocks => [] } if !@sections || $sections[-1]{heading} ne $heading;
-				push @{ $sections[-1]{blocks} }, '';
-			}
-		}
-		elsif ($line =~ /^#+ (.*)$/)
-		{
-			$heading = $1;
-		}
-		$above = $line;
+		push @sections, { heading => $heading, blocks => [] } if !@sections || $sections[-1]{heading} ne $heading;
+		push @{ $sections[-1]{blocks} }, $block->{text};
 	}
 	return @sections;
+}
+
+# SQL hides neither in a block of another form nor in one of another name
+foreach my $page (@pages)
+{
+	my @blocks = blocks_of($page);
+	is(scalar(() = $text{$page} =~ /^\s*(?:```|~~~)/mg), 2 * @blocks, "$page: its blocks have a form that is found");
+	is(join(', ', grep { !/^(sql|python|js|go|sh|)$/ } map { $_->{language} } @blocks), '', "$page: ... and a language that is known");
+	is(join('', map { $_->{text} } grep { $_->{language} eq '' && $_->{text} =~ /^\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|SET|WITH|BEGIN|GRANT)\b.*;/m } @blocks),
+		'', "$page: ... and SQL is called so");
 }
 
 my $databases = 0;
@@ -221,6 +235,15 @@ my %effects = (
 	'README.md: First cancel' => sub {
 		like($_[0], qr/"status": "CANCELED".*"status": "CANCELED".*"status": "CANCELED"/s, 'three jobs at least');
 		is($node->safe_psql($db, q{SELECT status, count(*) FROM jobs WHERE runs = 100 GROUP BY 1}), 'PENDING|4', 'it was only a look');
+	},
+	'doc/growing.md: Partitions' => sub {
+		is($node->safe_psql($db, q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs'::regclass}), 64, 'so many partitions');
+	},
+	'doc/growing.md: postgres_fdw' => sub {
+		is($node->safe_psql($db, q{SELECT count(*) FROM jobs}), 0, 'a table for a shard');
+	},
+	'doc/growing.md: Retention' => sub {
+		is($node->safe_psql($db, q{SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'jobs_by_age'::regclass}), 'jobs_2026_11', 'the oldest partition is gone');
 	},
 	'README.md: Who may cancel' => sub {
 		my $cancel = q{SELECT count(*) FROM cancel_jobs_rows('5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3') WHERE error IS NULL};
@@ -285,6 +308,17 @@ while ($text{'doc/troubleshooting.md'} =~ /^### `(ERROR:[^\n]*)`\n(?:<!-- (.*?) 
 		like($how, qr/^not provoked: needs /, "$message: why it is not provoked");
 	}
 }
+
+# A misspelt setting, before the library is loaded and after
+my ($warning) = $text{'doc/troubleshooting.md'} =~ /`(WARNING:.*?)`/s or die 'doc/troubleshooting.md has no warning';
+new_database('prepared');
+my ($status, $stdout, $stderr) = $node->psql($db, q{
+	SET pasqal_jobs.job_table = 'x';
+	SHOW pasqal_jobs.job_table;
+	SELECT count(*) FROM cancel_jobs_preview(gen_random_uuid());
+	SHOW pasqal_jobs.job_table});
+is($stdout, "x\n0", 'a misspelt setting is taken at first');
+like($stderr, qr/\Q${\($warning =~ tr,\n, ,r)}\E.*unrecognized configuration parameter/s, '... and dropped with a warning');
 
 $node->stop;
 done_testing();

@@ -1,6 +1,6 @@
 """The documented endpoint, modelled in what it is built on: FastAPI with pydantic 1.
 
-A plain route with the twelve documented filters, which answers with what it has
+A plain route with the documented filters, which answers with what it has
 parsed. It is called in the process, as a server would call it (ASGI), so that
 thousands of requests take seconds. differential.py compares cancel_jobs_http with it.
 """

@@ -28,7 +28,7 @@ $node->safe_psql('postgres', qq{
 });
 my $cancelable = $jobs * 9 / 10;
 
-# A trigger that slows each statement down, so that seconds pass
+# A trigger that slows each statement down, and a pause, so that seconds pass
 $node->safe_psql('postgres', q{
 	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
 	CREATE TRIGGER slow AFTER UPDATE ON jobs FOR EACH STATEMENT EXECUTE FUNCTION slow()});
@@ -37,7 +37,7 @@ sub start_call
 {
 	my ($stdout, $stderr) = @_;
 	return IPC::Run::start(
-		[ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)" ],
+		[ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SET pasqal_jobs.chunk_pause = '50ms'", '-c', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)" ],
 		'<', \undef, '>', $stdout, '2>', $stderr);
 }
 

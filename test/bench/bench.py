@@ -34,7 +34,7 @@ DURABLE_SIZES = [1, 100] if QUICK else [1, 1_000, 10_000]
 DURABLE_ROUNDS = 2 if QUICK else 11
 WAL_MB = 10 if QUICK else 4_000
 CLIENTS = [1, 2, 8, 32]
-CLIENT_ROUNDS = 1 if QUICK else 4
+CLIENT_ROUNDS = 1 if QUICK else 3
 CLIENT_JOBS = 720 if QUICK else 9_000  # at least, and at least so many for each client:
 JOBS_A_CLIENT = 18 if QUICK else 1_350
 

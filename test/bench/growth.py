@@ -21,7 +21,7 @@ if os.environ.get("BENCH_GROWTH"):
     LEVELS.append(int(os.environ["BENCH_GROWTH"]))
 ROUNDS = 2 if QUICK else 41
 MANY = 20_000 if QUICK else 1_000_000  # one batch, in chunks and in one call
-MANY_ROUNDS = 1 if QUICK else 3
+MANY_ROUNDS = 1 if QUICK else 2
 
 FLOOR = "bare UPDATE"
 KEPT = "cancel_jobs (kept)"

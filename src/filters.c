@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "datatype/timestamp.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
@@ -262,9 +263,23 @@ filter_compare_ids(const void *a, const void *b)
 	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
 }
 
+/* Most uuids differ in the first half, which is compared as one number */
+static inline int
+compare_uuids(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	uint64		x;
+	uint64		y;
+
+	memcpy(&x, a->data, sizeof(x));
+	memcpy(&y, b->data, sizeof(y));
+	if (x != y)
+		return pg_ntoh64(x) < pg_ntoh64(y) ? -1 : 1;
+	return memcmp(a->data, b->data, UUID_LEN);
+}
+
 #define ST_SORT sort_uuids
 #define ST_ELEMENT_TYPE pg_uuid_t
-#define ST_COMPARE(a, b) memcmp((a)->data, (b)->data, UUID_LEN)
+#define ST_COMPARE(a, b) compare_uuids(a, b)
 #define ST_SCOPE static
 #define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE

@@ -5,8 +5,9 @@
  *
  * Jobs are entered as they are read and struck off as the UPDATE returns
  * them, mostly in the same order, since both statements walk the relation
- * the same way.  So the next job is expected after the last one, and an index
- * by id is made only when a job is found elsewhere.
+ * the same way.  So the next job is expected after the last one.  A job that
+ * is elsewhere is found by its id: by bisection if the ids were entered in
+ * order, as those of a list are, else with an index that is made then.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,6 +57,7 @@ struct Ledger
 	size_t		capacity;
 	size_t		next;			/* where the next job to be struck off is
 								 * expected */
+	bool		sorted;			/* each id is larger than the one before */
 	LedgerIndex_hash *index;	/* by id; made when it is first needed */
 };
 
@@ -68,13 +70,23 @@ ledger_create(MemoryContext context)
 	Ledger	   *ledger = MemoryContextAllocZero(context, sizeof(Ledger));
 
 	ledger->context = context;
+	ledger->sorted = true;
 	return ledger;
+}
+
+static int
+compare_id(const void *id, const void *entry)
+{
+	return memcmp(id, &((const LedgerEntry *) entry)->id, UUID_LEN);
 }
 
 static LedgerEntry *
 find_entry(Ledger *ledger, const pg_uuid_t *id)
 {
 	LedgerIndexEntry *entry;
+
+	if (ledger->sorted)
+		return bsearch(id, ledger->entries, ledger->count, sizeof(LedgerEntry), compare_id);
 
 	if (ledger->index == NULL)
 	{
@@ -105,6 +117,8 @@ void
 ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 {
 	Assert(ledger->index == NULL);
+	if (ledger->count > 0 && compare_id(id, &ledger->entries[ledger->count - 1]) <= 0)
+		ledger->sorted = false;
 	if (ledger->count > PG_INT32_MAX / 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

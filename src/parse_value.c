@@ -181,6 +181,10 @@ uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYT
 	bool		closing = false;	/* a brace after something else */
 	char		c;
 
+	/* the usual way to write one needs no window */
+	if (len == PARSE_UUID_TEXT && uuid_prefix_from_text(text, len, result, uuid))
+		return true;
+
 	while (read_uuid_char(&t, &c))
 	{
 		bool		brace = c == '{' || c == '}';

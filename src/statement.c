@@ -54,16 +54,19 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "statement.h"
@@ -338,16 +341,85 @@ cursor_options(const StatementKey *key, const JobsRelation *relation)
 }
 
 static SPIPlanPtr
-prepare_plan(const StatementKey *key, Statement *statement)
+prepare(Statement *statement, int options)
 {
 	SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql.data, statement->param_count,
-										  statement->param_types,
-										  cursor_options(key, statement->request->relation));
+										  statement->param_types, options);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
 			 SPI_result_code_string(SPI_result), statement->sql.data);
 	return plan;
+}
+
+/* Are the jobs read by an index that begins with batch_id? */
+static bool
+reads_index_of_batches(const Plan *plan)
+{
+	const char *name;
+	HeapTuple	tuple;
+	Form_pg_index index;
+	Oid			indexid;
+
+	if (IsA(plan, ModifyTable))
+		plan = outerPlan(plan);
+	if (IsA(plan, BitmapHeapScan))
+		plan = outerPlan(plan);
+	if (IsA(plan, IndexScan))
+		indexid = ((const IndexScan *) plan)->indexid;
+	else if (IsA(plan, BitmapIndexScan))
+		indexid = ((const BitmapIndexScan *) plan)->indexid;
+	else
+		return false;
+
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexid));
+	if (!HeapTupleIsValid(tuple))
+		return false;			/* dropped since */
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	name = get_attname(index->indrelid, index->indkey.values[0], true);
+	ReleaseSysCache(tuple);
+	return name && strcmp(name, job_columns[COLUMN_BATCH_ID].name) == 0;
+}
+
+/*
+ * Does a plan for all values read the jobs of a batch by the index for that?
+ * An invalidation of the plan, as by ANALYZE, makes the answer void.
+ */
+static bool
+generic_plan_suits(SPIPlanPtr plan)
+{
+	CachedPlan *generic = SPI_plan_get_cached_plan(plan);
+	bool		suits;
+
+	if (generic == NULL)
+		return false;
+	suits = list_length(generic->stmt_list) == 1 &&
+		reads_index_of_batches(linitial_node(PlannedStmt, generic->stmt_list)->planTree);
+	ReleaseCachedPlan(generic, NULL);
+	return suits;
+}
+
+/*
+ * With batches of different sizes the plan cache would have each call planned
+ * anew, which takes longer than to cancel a few jobs.  Where the batch is the
+ * only filter and the plan for all values reads its index, that plan is used
+ * for all of them.
+ */
+static SPIPlanPtr
+prepare_plan(const StatementKey *key, Statement *statement)
+{
+	static const uint8 no_filter[FILTER_COUNT];
+	int			options = cursor_options(key, statement->request->relation);
+	SPIPlanPtr	plan;
+
+	if (options == 0 && memcmp(key->form, no_filter, sizeof(no_filter)) == 0)
+	{
+		plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
+		if (generic_plan_suits(plan))
+			return plan;
+		SPI_freeplan(plan);
+	}
+	return prepare(statement, options);
 }
 
 /* Forgets every plan that no execution is using */

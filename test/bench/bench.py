@@ -1,10 +1,8 @@
 """Measures cancel_jobs and its rivals; see run.sh, which calls this.
 
-Every sample is one call in a transaction that is rolled back, and a VACUUM
-then gives the pages back the room they had: so each contender finds the same
-fresh rows. In a round each contender has its turn, in random order, each in a
-session of its own; the first round warms up and is checked instead of
-counted. Figures are medians, ratios are medians of the ratios within a round.
+The report and the results appear when all is measured. If the bare UPDATE
+itself varied too much, the machine was too noisy: then there are none, and the
+status is 3.
 """
 
 import csv
@@ -18,42 +16,49 @@ import time
 from collections import defaultdict
 from statistics import median
 
-import psycopg
-from psycopg.pq import ExecStatus
-
-QUICK = "--quick" in sys.argv
-RESULTS = sys.argv[-1]
+from common import (
+    NO_BATCH, QUICK, RESULTS, UPDATE, Contender, Turn, admin, batch_of, cancelable, goal, goals, number, peak_memory,
+    progress, query, ratio, record, report, rows, run_rounds, seconds, spread, table,
+)  # fmt: skip
+from growth import measure_growth, measure_many
+from queues import measure_queues
 
 SIZES = [1, 10, 100, 1000] if QUICK else [1, 10, 100, 1000, 10_000, 100_000]
-TABLE_JOBS = 5_000 if QUICK else 150_000  # the large table has 10 times as many
+SOME, MANY = SIZES[-3], SIZES[-1]
+TABLE_JOBS = 5_000 if QUICK else 150_000
 OTHER_BATCH = 100  # jobs in each of the batches around
 TOAST_JOBS = 50 if QUICK else 2_000
-TOAST_ROUNDS = 2 if QUICK else 7
-SCALE_ROUNDS = 2 if QUICK else 21
+TOAST_ROUNDS = 2 if QUICK else 3
+LINEAR_ROUNDS = 2 if QUICK else 11
+DURABLE_SIZES = [1, 100] if QUICK else [1, 1_000, 10_000]
+DURABLE_ROUNDS = 2 if QUICK else 11
 WAL_MB = 10 if QUICK else 4_000
-CLIENTS = [1, 2, 4, 8]
-CLIENT_ROUNDS = 1 if QUICK else 7
-CLIENT_JOBS = 720 if QUICK else 18_000
+CLIENTS = [1, 2, 8, 32]
+CLIENT_ROUNDS = 1 if QUICK else 3
+CLIENT_JOBS = 720 if QUICK else 9_000  # at least, and at least so many for each client:
+JOBS_A_CLIENT = 18 if QUICK else 1_350
+
+# The third quartile of the times of the bare UPDATE by the first, in any size of batch from 1,000 on
+NOISE = float(os.environ.get("BENCH_NOISE", "inf" if QUICK else "1.3"))
 
 
 def rounds_of(size, slow):
     if QUICK:
         return 2
     if size >= 10_000:
-        return 5 if slow else 11
+        return 4 if slow else 9
     return 11 if slow else 41
 
 
-UPDATE = """UPDATE jobs SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
-    WHERE batch_id = $1 AND status IN ('PENDING', 'RUNNING')"""
 UPDATE_ONE = """UPDATE jobs SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
     WHERE id = $1 AND status IN ('PENDING', 'RUNNING') RETURNING *"""
 
 FLOOR = "bare UPDATE"
 RETURNING = "UPDATE ... RETURNING *"
 CTE_JSON = "CTE with json_agg"
+CTE_JSON_UNLOCKED = "CTE with json_agg, not locking"
 CTE_JSONB = "CTE with jsonb_agg (kept)"
-CTE_UNLOCKED = "the same, not locking (kept)"
+CTE_JSONB_UNLOCKED = "CTE with jsonb_agg, not locking (kept)"
 LOOP = "PL/pgSQL loop"
 PIPELINE = "pipelined UPDATE a job"
 KEPT = "cancel_jobs (kept)"
@@ -68,8 +73,9 @@ STATEMENTS = {
     FLOOR: UPDATE,
     RETURNING: UPDATE + " RETURNING *",
     CTE_JSON: "SELECT cancel_cte_json($1)",
+    CTE_JSON_UNLOCKED: "SELECT cancel_cte_json_unlocked($1)",
     CTE_JSONB: "SELECT pg_column_size(cancel_cte_jsonb($1))",
-    CTE_UNLOCKED: "SELECT pg_column_size(cancel_cte_jsonb_unlocked($1))",
+    CTE_JSONB_UNLOCKED: "SELECT pg_column_size(cancel_cte_jsonb_unlocked($1))",
     LOOP: "SELECT cancel_loop($1)",
     PIPELINE: "SELECT id FROM jobs WHERE batch_id = $1 AND status IN ('PENDING', 'RUNNING')",
     KEPT: "SELECT pg_column_size(cancel_jobs($1))",
@@ -78,56 +84,28 @@ STATEMENTS = {
     HTTP: "SELECT * FROM cancel_jobs_http($1)",
     ROWS: "SELECT * FROM cancel_jobs_rows($1)",
 }
-SLOW = {CTE_JSONB, CTE_UNLOCKED, LOOP, PIPELINE}
-RIVALS = ["cancel_cte_json", "cancel_cte_jsonb", "cancel_cte_jsonb_unlocked", "cancel_loop"]
-
-rows = []  # of results.csv: measure, jobs, what, value, unit, samples
-
-
-def record(measure, jobs, what, value, unit, samples):
-    rows.append((measure, jobs, what, f"{value:.6g}", unit, samples))
+SLOW = {CTE_JSON, CTE_JSON_UNLOCKED, CTE_JSONB, CTE_JSONB_UNLOCKED, LOOP, PIPELINE}
+RIVALS = [
+    "cancel_cte_json", "cancel_cte_json_unlocked", "cancel_cte_jsonb", "cancel_cte_jsonb_unlocked", "cancel_loop",
+]  # fmt: skip
 
 
-def progress(text):
-    print("==", text, file=sys.stderr, flush=True)
+class Pipeline(Contender):
+    """A client that reads which jobs can be canceled, and sends an UPDATE for each without waiting for answers."""
 
+    def __init__(self, name, statement, schema):
+        super().__init__(name, statement, schema)
+        self.prepare(b"one", UPDATE_ONE)
 
-def execute(pgconn, command):
-    """Runs a command through libpq alone, which is all that is timed."""
-    result = command(pgconn)
-    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-        sys.exit(result.error_message.decode())
-    return result
-
-
-class Contender:
-    """A way to cancel a batch, with a session of its own in which its statement is prepared."""
-
-    def __init__(self, name):
-        self.name = name
-        self.conn = psycopg.connect(autocommit=True, options="-c search_path=small,public")
-        self.pg = self.conn.pgconn
-        self.pg.nonblocking = 0  # so that libpq reads while it cannot send
-        execute(self.pg, lambda pg: pg.prepare(b"batch", STATEMENTS[name].encode()))
-        if name == PIPELINE:
-            execute(self.pg, lambda pg: pg.prepare(b"one", UPDATE_ONE.encode()))
-
-    def sql(self, text):
-        return execute(self.pg, lambda pg: pg.exec_(text.encode()))
-
-    def cancel(self, batch):
-        result = execute(self.pg, lambda pg: pg.exec_prepared(b"batch", [batch]))
-        if self.name == PIPELINE and result.ntuples:
-            self.cancel_each([result.get_value(i, 0) for i in range(result.ntuples)])
-        return result
-
-    def cancel_each(self, ids):
-        """All UPDATEs are sent without waiting for answers."""
+    def cancel(self, arguments):
+        result = super().cancel(arguments)
+        if result.ntuples == 0:
+            return
         self.pg.enter_pipeline_mode()
-        for job in ids:
-            self.pg.send_query_prepared(b"one", [job])
+        for i in range(result.ntuples):
+            self.pg.send_query_prepared(b"one", [result.get_value(i, 0)])
         self.pg.pipeline_sync()
-        for _ in ids:
+        for _ in range(result.ntuples):
             if self.pg.get_result().ntuples != 1:
                 sys.exit("a pipelined UPDATE failed")
             self.pg.get_result()
@@ -135,94 +113,29 @@ class Contender:
         self.pg.exit_pipeline_mode()
 
 
-def batch_of(jobs):
-    return query("SELECT md5('of ' || %s || ' batch 0')::uuid::text", jobs).encode()
+def make_contender(name):
+    return (Pipeline if name == PIPELINE else Contender)(name, STATEMENTS[name], "small")
 
 
-NO_BATCH = b"00000000-0000-0000-0000-000000000000"
-
-
-def query(sql, *args):
-    return admin.execute(sql, args).fetchone()[0]
-
-
-def sample(contender, schema, batch, check=None):
-    """Seconds of one call on fresh rows. A call before it, on no rows, makes plans if those must be new."""
-    contender.sql(f"SET search_path = {schema}, public")
-    contender.cancel(NO_BATCH)
-    contender.sql("BEGIN")
-    start = time.perf_counter()
-    contender.cancel(batch)
-    taken = time.perf_counter() - start
-    if check is not None:
-        sql = f"SELECT count(*) FROM jobs WHERE batch_id = '{batch.decode()}' AND status = 'CANCELED'"
-        if int(contender.sql(sql).get_value(0, 0)) != check:
-            sys.exit(f"{contender.name} did not cancel {check} jobs")
-    contender.sql("ROLLBACK")
-    admin.execute(f"VACUUM {schema}.jobs")
-    return taken
-
-
-def run_rounds(turns):
-    """turns: {name: (contender, schema, batch, jobs, how many rounds)}. Returns [{name: seconds}], a dict a round."""
-    samples = []
-    for number in range(max(turn[4] for turn in turns.values()) + 1):
-        names = [name for name, turn in turns.items() if number <= turn[4]]
-        random.shuffle(names)
-        taken = {}
-        for name in names:
-            contender, schema, batch, jobs, _ = turns[name]
-            taken[name] = sample(contender, schema, batch, None if number else cancelable(jobs))
-        if number:
-            samples.append(taken)
-    return samples
-
-
-def cancelable(jobs):
-    return jobs - jobs // 10
-
-
-def ratio(samples, name, base):
-    ratios = [taken[name] / taken[base] for taken in samples if name in taken and base in taken]
-    return median(ratios), len(ratios)
-
-
-def seconds(samples, name):
-    times = [taken[name] for taken in samples if name in taken]
-    return median(times), len(times)
-
-
-def table(title, head, lines):
-    print(f"\n{title}\n")
-    widths = [max(len(str(line[i])) for line in [head] + lines) for i in range(len(head))]
-    for line in [head] + lines:
-        first, *rest = (str(cell) for cell in line)
-        print(first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:])), sep="   ")
-
-
-def number(value):
-    """Three digits that count."""
-    return f"{value:.{max(0, 2 - int(f'{value:e}'.split('e')[1]))}f}" if value < 100 else f"{value:,.0f}"
+def turn_of(name, size, rounds, schema="small"):
+    return Turn(contenders[name], f"{schema}.jobs", [batch_of(size)], cancelable(size), rounds)
 
 
 def load():
-    for schema, others in ("small", 1), ("large", 10):
-        progress(f"loading {schema} table")
-        batches = (TABLE_JOBS * others - sum(SIZES)) // OTHER_BATCH
-        admin.execute(f"CALL load_jobs('{schema}.jobs', 'before', {batches // 2}, {OTHER_BATCH})")
-        for size in SIZES:
-            admin.execute(f"CALL load_jobs('{schema}.jobs', 'of {size}', 1, {size})")
-        admin.execute(f"CALL load_jobs('{schema}.jobs', 'after', {batches - batches // 2}, {OTHER_BATCH})")
-    progress("loading dense table")
+    progress("loading tables")
+    batches = (TABLE_JOBS - sum(SIZES)) // OTHER_BATCH
+    admin.execute(f"CALL load_jobs('small.jobs', 'before', {batches // 2}, {OTHER_BATCH})")
+    for size in SIZES:
+        admin.execute(f"CALL load_jobs('small.jobs', 'of {size}', 1, {size})")
+    admin.execute(f"CALL load_jobs('small.jobs', 'after', {batches - batches // 2}, {OTHER_BATCH})")
     admin.execute(f"CALL load_jobs('dense.jobs', 'of {SIZES[-1]}', 1, {SIZES[-1]})")
     admin.execute(f"CALL load_jobs('dense.jobs', 'others', {SIZES[-1] // 4 // OTHER_BATCH}, {OTHER_BATCH})")
-    progress("loading toasted table")
     admin.execute(f"CALL load_jobs('toasted.jobs', 'of {TOAST_JOBS}', 1, {TOAST_JOBS}, long_sequence())")
 
 
 def compare_answers():
     """Whoever is measured must give the same answer."""
-    size = SIZES[-3]
+    size = SOME
     admin.execute("SET search_path = small, public")
     for rival in RIVALS:
         # in one transaction, so that now() is the same
@@ -249,14 +162,26 @@ def measure_hot():
     contender = contenders[KEPT]
     contender.sql("SET search_path = small, public")
     contender.sql("BEGIN")
-    contender.cancel(batch_of(SIZES[-1]))
+    contender.cancel([batch_of(MANY)])
     result = contender.sql(
         "SELECT n_tup_hot_upd::float8 / n_tup_upd FROM pg_stat_xact_user_tables WHERE relid = 'small.jobs'::regclass"
     )
     contender.sql("ROLLBACK")
     share = float(result.get_value(0, 0))
-    record("HOT share", SIZES[-1], KEPT, share, "of 1", 1)
-    return share
+    record("HOT share", MANY, KEPT, share, "of 1", 1)
+    goal("HOT share, first status change of a job", share, 0.95, at_least=True)
+
+
+def check_noise(by_size):
+    for size, samples in by_size.items():
+        value = spread(samples, FLOOR)
+        record("spread", size, FLOOR, value, "third quartile / first", len(samples))
+        if size >= 1_000 and value > NOISE:
+            print(
+                f"The machine is too noisy to measure on: the bare UPDATE of {size:,} jobs varies by {value:.2f} (third\n"
+                f"quartile of the times by the first), more than {NOISE:.2f}. Let nothing else run, or set BENCH_NOISE."
+            )
+            sys.exit(3)
 
 
 def measure_batches():
@@ -264,11 +189,8 @@ def measure_batches():
     for size in SIZES:
         progress(f"batch of {size:,} jobs")
         admin.execute("CHECKPOINT")  # full-page images fall into the round that is not counted
-        turns = {
-            name: (contender, "small", batch_of(size), size, rounds_of(size, name in SLOW))
-            for name, contender in contenders.items()
-        }
-        by_size[size] = run_rounds(turns)
+        by_size[size] = run_rounds({name: turn_of(name, size, rounds_of(size, name in SLOW)) for name in contenders})
+    check_noise(by_size)
 
     lines_ms, lines_ratio = [], []
     for name in contenders:
@@ -283,43 +205,110 @@ def measure_batches():
     head = ["jobs in the batch", *(f"{size:,}" for size in SIZES)]
     table("One call for a batch, milliseconds at the client", head, lines_ms)
     table("The same, as a multiple of the bare UPDATE", head, lines_ratio)
-    return by_size
+    top = by_size[MANY]
+    goal(f"{KEPT}, {MANY:,} jobs / bare UPDATE", ratio(top, KEPT, FLOOR)[0], 1.35)
+    small = [size for size in SIZES if size <= 1_000]
+    goal("the same, 1 to 1,000 jobs, the largest", max(ratio(by_size[size], KEPT, FLOOR)[0] for size in small), 1.20)
+    goal(
+        f"{HTTP} / UPDATE ... RETURNING *, any size, the largest",
+        max(ratio(by_size[size], HTTP, RETURNING)[0] for size in SIZES),
+        1.00,
+    )
+    for ours, limit, rivals in (KEPT, 0.10, (CTE_JSONB, CTE_JSONB_UNLOCKED)), (HTTP, 0.40, (CTE_JSON, CTE_JSON_UNLOCKED)):
+        faster = min(rivals, key=lambda name: seconds(top, name)[0])
+        goal(f"{ours}, {MANY:,} jobs / {faster}", ratio(top, ours, faster)[0], limit)
 
 
-def measure_scale():
-    progress("a table 10 times as large")
+def measure_linear():
+    progress("time a job")
     admin.execute("CHECKPOINT")
-    some, many = SIZES[-3], SIZES[-1]
-    turns = {
-        (schema, size): (contenders[KEPT], schema, batch_of(size), size, SCALE_ROUNDS)
-        for schema in ("small", "large")
-        for size in (some, many)
-    }
-    samples = run_rounds(turns)
-    per_job, count = ratio(samples, ("small", many), ("small", some))
-    per_job *= some / many
-    record("time a job", many, f"{KEPT} / the same for {some} jobs", per_job, "ratio", count)
-    large = {size: ratio(samples, ("large", size), ("small", size))[0] for size in (some, many)}
-    for size, value in large.items():
-        record("table 10 times as large", size, KEPT, value, "ratio", count)
-    return per_job, large
+    samples = run_rounds({size: turn_of(KEPT, size, LINEAR_ROUNDS) for size in (SOME, MANY)})
+    value, count = ratio(samples, MANY, SOME)
+    value *= SOME / MANY
+    record("time a job", MANY, f"{KEPT} / the same for {SOME} jobs", value, "ratio", count)
+    goal(f"time a job at {MANY:,} / at {SOME:,}", value, 1.20)
 
 
 def measure_dense():
     progress("a batch that is 80 % of its table")
     admin.execute("CHECKPOINT")
-    size = SIZES[-1]
-    turns = {name: (contenders[name], "dense", batch_of(size), size, SCALE_ROUNDS) for name in (FLOOR, KEPT)}
-    value, count = ratio(run_rounds(turns), KEPT, FLOOR)
-    record("a batch of 80 % of its table", size, KEPT, value, "of bare UPDATE", count)
-    return value
+    samples = run_rounds({name: turn_of(name, MANY, LINEAR_ROUNDS, "dense") for name in (FLOOR, KEPT)})
+    value, count = ratio(samples, KEPT, FLOOR)
+    record("a batch of 80 % of its table", MANY, KEPT, value, "of bare UPDATE", count)
+    goal(f"{KEPT}, a batch that is 80 % of its table / bare UPDATE", value, 1.60)
+
+
+def durably(turn, check):
+    """Seconds of one call and its commit; then all is as it was"""
+    contender, (batch,) = turn.contender, turn.arguments
+    contender.sql("SET search_path = small, public")
+    contender.cancel(contender.nothing)
+    start = time.perf_counter()
+    contender.cancel(turn.arguments)
+    taken = time.perf_counter() - start
+    if check and (count := contender.canceled(turn.table, turn.arguments)) != turn.canceled:
+        sys.exit(f"{contender.name} canceled {count} jobs, not {turn.canceled}")
+    admin.execute("VACUUM small.jobs")
+    admin.execute(
+        "UPDATE small.jobs SET status = 'PENDING', end_timestamp = NULL WHERE batch_id = %s AND status = 'CANCELED'",
+        [batch.decode()],
+    )
+    admin.execute("VACUUM small.jobs")
+    return taken
+
+
+def wal_of(turn):
+    before = query("SELECT pg_current_wal_insert_lsn() - '0/0'")
+    turn.contender.cancel(turn.arguments)
+    return (query("SELECT pg_current_wal_insert_lsn() - '0/0'") - before) / turn.canceled
+
+
+def measure_durable():
+    """With fsync, and wal_level = replica as it is by default: each call commits."""
+    admin.execute("ALTER SYSTEM SET fsync = on")
+    query("SELECT pg_reload_conf()")
+    while query("SHOW fsync") != "on":
+        time.sleep(0.01)
+    names = [FLOOR, RETURNING, KEPT, HTTP]
+    by_size = {}
+    for size in DURABLE_SIZES:
+        progress(f"fsync = on, batch of {size:,} jobs")
+        admin.execute("CHECKPOINT")
+        by_size[size] = run_rounds({name: turn_of(name, size, DURABLE_ROUNDS) for name in names}, durably)
+    size = DURABLE_SIZES[-1]
+    lines = []
+    for name in names:
+        turn = turn_of(name, size, 0)
+        wal = []
+        for full_pages in (True, False):
+            if full_pages:
+                admin.execute("CHECKPOINT")
+            wal.append(wal_of(turn))
+            durably(turn_of(FLOOR, size, 0), False)  # puts the jobs back
+        record("WAL a job after a checkpoint", size, name, wal[0], "bytes", 1)
+        record("WAL a job, fsync = on", size, name, wal[1], "bytes", 1)
+        cells = []
+        for size_ in DURABLE_SIZES:
+            time_, count = seconds(by_size[size_], name)
+            times, _ = ratio(by_size[size_], name, FLOOR)
+            record("time, fsync = on", size_, name, time_ * 1000, "ms", count)
+            record("ratio, fsync = on", size_, name, times, "of bare UPDATE", count)
+            cells += [f"{number(time_ * 1000)} ms", number(times)]
+        lines.append([name, *cells, f"{wal[1]:.0f}", f"{wal[0]:.0f}"])
+    table(
+        f"fsync = on, wal_level = {query('SHOW wal_level')}, call and commit: milliseconds, and as a multiple of the bare"
+        f" UPDATE;\nbytes of WAL a canceled job of {size:,}, without and with full pages (right after a checkpoint)",
+        ["jobs in the batch", *(cell for size in DURABLE_SIZES for cell in (f"{size:,}", "")), "WAL", "with full pages"],
+        lines,
+    )
+    admin.execute("ALTER SYSTEM RESET fsync")
+    query("SELECT pg_reload_conf()")
 
 
 def measure_toast():
     progress("long sequences")
     names = [name for name in contenders if name not in SLOW]
-    turns = {name: (contenders[name], "toasted", batch_of(TOAST_JOBS), TOAST_JOBS, TOAST_ROUNDS) for name in names}
-    samples = run_rounds(turns)
+    samples = run_rounds({name: turn_of(name, TOAST_JOBS, TOAST_ROUNDS, "toasted") for name in names})
     lines = []
     for name in names:
         (time_, count), (times, _) = seconds(samples, name), ratio(samples, name, RETURNING)
@@ -334,16 +323,10 @@ def measure_toast():
     )
 
 
-def hwm(pid):
-    with open(f"/proc/{pid}/status") as status:
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) * 1024
-
-
 def measure_memory():
     """Peak above the same backend idle, after it has touched what it shares with others."""
-    size = SIZES[-1]
-    batch = batch_of(size)
-    over, lines = {}, []
+    batch = batch_of(MANY)
+    lines = []
     if not QUICK:
         time.sleep(11)  # an idle session tells of its temporary files within 10 seconds
     for name in contenders:
@@ -351,23 +334,16 @@ def measure_memory():
             continue  # they are about time
         progress(f"memory and WAL of {name}")
         temporary = query("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()")
-        contender = Contender(name)
+        contender = make_contender(name)
         pid = contender.conn.info.backend_pid
-        contender.sql("SET search_path = small, public")
         contender.sql("BEGIN")
         contender.sql(UPDATE.replace("$1", f"'{batch.decode()}'"))
         contender.sql("ROLLBACK")
         admin.execute("VACUUM small.jobs")
-        contender.cancel(NO_BATCH)
-        with open(f"/proc/{pid}/clear_refs", "w") as refs:
-            refs.write("5")  # the peak starts anew
-        idle = hwm(pid)
+        contender.cancel([NO_BATCH])
         wal = query("SELECT pg_current_wal_insert_lsn() - '0/0'")
-        contender.sql("BEGIN")
-        result = contender.cancel(batch)
-        wal = (query("SELECT pg_current_wal_insert_lsn() - '0/0'") - wal) / cancelable(size)
-        contender.sql("ROLLBACK")
-        peak = hwm(pid) - idle
+        peak, result = peak_memory(contender, [batch])
+        wal = (query("SELECT pg_current_wal_insert_lsn() - '0/0'") - wal) / cancelable(MANY)
         admin.execute("VACUUM small.jobs")
         contender.conn.close()
         while query("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid):
@@ -375,23 +351,24 @@ def measure_memory():
         temporary = query("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()") - temporary
 
         length = sum(len(result.get_value(i, j) or b"") for i in range(result.ntuples) for j in range(result.nfields))
-        if name in (CTE_JSONB, CTE_UNLOCKED, KEPT, HTTP_KEPT):  # only the size came back
+        if name in (CTE_JSONB, CTE_JSONB_UNLOCKED, KEPT, HTTP_KEPT):  # only the size came back
             length = int(result.get_value(0, result.nfields - 1))
-        over[name] = peak / length if length else None
-        record("peak memory", size, name, peak, "bytes", 1)
-        record("response", size, name, length, "bytes", 1)
-        record("temporary files", size, name, temporary, "bytes", 1)
-        record("WAL a job", size, name, wal, "bytes", 1)
+        record("peak memory", MANY, name, peak, "bytes", 1)
+        record("response", MANY, name, length, "bytes", 1)
+        record("temporary files", MANY, name, temporary, "bytes", 1)
+        record("WAL a job", MANY, name, wal, "bytes", 1)
         lines.append([
-            name, f"{peak / 1e6:.1f}", f"{length / 1e6:.1f}", f"{over[name]:.2f}" if length else "",
+            name, f"{peak / 1e6:.1f}", f"{length / 1e6:.1f}", f"{peak / length:.2f}" if length else "",
             f"{temporary / 1e6:.1f}", f"{wal:.0f}",
         ])  # fmt: skip
+        if name in (KEPT, HTTP_KEPT):
+            # sent as text, PostgreSQL itself has a value three times: as such, as a string, in the message
+            goal(f"peak memory / response, {name}", peak / length, 2.50)
     table(
-        f"One call for {size:,} jobs: peak memory of the backend above idle, response, temporary files (MB); WAL (bytes)",
+        f"One call for {MANY:,} jobs: peak memory of the backend above idle, response, temporary files (MB); WAL (bytes)",
         ["", "memory", "response", "memory / response", "files", "WAL a canceled job"],
         lines,
     )
-    return over
 
 
 # Each client takes its share of all numbers; of 10 jobs the one that is DONE
@@ -421,94 +398,67 @@ def pgbench(name, clients):
     script = os.path.join(RESULTS, "pgbench.sql")
     with open(script, "w") as file:
         file.write(PGBENCH_HEAD + PGBENCH[name].replace("\n", " ") + "\n")
+    each = max(CLIENT_JOBS // clients, JOBS_A_CLIENT)
     admin.execute("TRUNCATE single.jobs")
-    admin.execute(f"CALL load_jobs('single.jobs', 'single', {CLIENT_JOBS * 10 // 9 // 100}, 100)")
+    admin.execute(f"CALL load_jobs('single.jobs', 'single', {each * clients * 10 // 9 // 100 + 1}, 100)")
     admin.execute("VACUUM ANALYZE single.jobs")
     output = subprocess.run(
-        ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-t", str(CLIENT_JOBS // clients),
+        ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-t", str(each),
          "-D", "turn=0", "-D", f"clients={clients}", "-f", script],
         env={**os.environ, "PGOPTIONS": "-c search_path=single,public"},
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     os.remove(script)
     canceled = query("SELECT count(*) FROM single.jobs WHERE status = 'CANCELED'")
-    if canceled != (0 if name == EMPTY_ID else CLIENT_JOBS):
-        sys.exit(f"{name} canceled {canceled} jobs of {CLIENT_JOBS}")
+    if canceled != (0 if name == EMPTY_ID else each * clients):
+        sys.exit(f"{name} canceled {canceled} jobs of {each * clients}")
     return float(re.search(r"tps = ([\d.]+) \((?:without|excluding)", output)[1])
 
 
 def measure_clients():
     tps = defaultdict(list)
-    for round_ in range(CLIENT_ROUNDS + (not QUICK)):
-        progress(f"clients that cancel single jobs, round {round_}")
+    for round_ in range(CLIENT_ROUNDS):
+        progress(f"clients that cancel single jobs, round {round_ + 1} of {CLIENT_ROUNDS}")
         # the ratio of two small differences wants more runs of one client
         turns = CLIENTS if QUICK else CLIENTS + [1] * 3
         for clients in random.sample(turns, len(turns)):
             for name in random.sample(list(PGBENCH), len(PGBENCH)):
-                result = pgbench(name, clients)
-                if round_ or QUICK:
-                    tps[name, clients].append(result)
+                if name != EMPTY_ID or clients == 1:
+                    tps[name, clients].append(pgbench(name, clients))
     for (name, clients), values in tps.items():
         record(f"single jobs a second by {clients} clients", 1, name, median(values), "tps", len(values))
     table(
         "Clients that cancel single jobs by id at once (pgbench -M prepared), transactions a second",
         ["clients", *CLIENTS],
-        [[name, *(f"{median(tps[name, clients]):,.0f}" for clients in CLIENTS)] for name in PGBENCH],
+        [
+            [name, *(f"{median(tps[name, clients]):,.0f}" if tps[name, clients] else "" for clients in CLIENTS)]
+            for name in PGBENCH
+        ],
     )
-
-    def net(name):
-        return median(
-            (1 / it - 1 / empty) / (1 / update - 1 / empty)
-            for it, update, empty in zip(tps[name, 1], tps[UPDATE_ID, 1], tps[EMPTY_ID, 1])
-        )
-
-    nets = {name: net(name) for name in (CANCEL_ID, HTTP_ID)}
-    for name, value in nets.items():
-        record("single job less round trip", 1, name, value, "of UPDATE ... RETURNING *", CLIENT_ROUNDS)
-    return nets
-
-
-def show_reach(by_size, per_job, large, dense, over, hot, nets):
-    many = SIZES[-1]
-    some = SIZES[-3]
-    top = by_size[many]
-    reach = [
-        (f"{KEPT}, {many:,} jobs / bare UPDATE", ratio(top, KEPT, FLOOR)[0], 2.0),
-        ("the same in a table of which the batch is 80 % / bare UPDATE", dense, 1.6),
-        (f"{KEPT}, {many:,} jobs / {CTE_JSONB}", ratio(top, KEPT, CTE_JSONB)[0], 0.10),
-        (f"{HTTP} / UPDATE ... RETURNING *", ratio(top, HTTP, RETURNING)[0], 1.2),
-        (f"{HTTP} / {CTE_JSON}", ratio(top, HTTP, CTE_JSON)[0], 0.45),
-        ("one job by id: cancel_jobs / UPDATE ... RETURNING *, less a round trip", nets[CANCEL_ID], 1.4),
-        (f"time a job at {many:,} / at {some:,}", per_job, 1.2),
-        *((f"{size:,} jobs in a table 10 times as large", value, 1.2) for size, value in large.items()),
-        # sent as text, PostgreSQL itself has a value three times: as such, as a string, in the message
-        *((f"peak memory / response, {name}", over[name], 2.5) for name in (KEPT, HTTP_KEPT)),
-    ]
-    reach = [(what, value, f"at most {limit:.2f}", value <= limit) for what, value, limit in reach]
-    reach.append(("HOT share, first status change of a job", hot, "at least 0.95", hot >= 0.95))
-    for what, value, wanted, _ in reach:
-        record("reach", many, what, value, wanted, "")
-    table(
-        "What is to be reached",
-        ["", "measured", "wanted", ""],
-        [[what, f"{value:.3f}", wanted, "ok" if ok else "MISSED"] for what, value, wanted, ok in reach],
+    net = median(
+        (1 / it - 1 / empty) / (1 / update - 1 / empty)
+        for it, update, empty in zip(tps[CANCEL_ID, 1], tps[UPDATE_ID, 1], tps[EMPTY_ID, 1])
     )
-    if QUICK:
-        print("\nThis was --quick: everything was tried, nothing was measured well.")
+    record("single job less round trip", 1, CANCEL_ID, net, f"of {UPDATE_ID}", len(tps[CANCEL_ID, 1]))
+    goal(f"one job by id: {CANCEL_ID} / {UPDATE_ID}, less a round trip", net, 1.10)
+    for clients in CLIENTS:
+        value = median(it / update for it, update in zip(tps[CANCEL_ID, clients], tps[UPDATE_ID, clients]))
+        record("throughput of single jobs", clients, CANCEL_ID, value, f"of {UPDATE_ID}", len(tps[CANCEL_ID, clients]))
+        goal(f"throughput of {clients} clients on single jobs / {UPDATE_ID}", value, 0.95, at_least=True)
 
 
 def show_setting():
     with open("/proc/cpuinfo") as cpuinfo:
         model = re.search(r"model name\s*: (.*)", cpuinfo.read())
-    print(f"PostgreSQL {query('SHOW server_version')}; {os.cpu_count()} cores{', ' + model[1] if model else ''}")
+    report.append(f"PostgreSQL {query('SHOW server_version')}; {os.cpu_count()} cores{', ' + model[1] if model else ''}")
     settings = admin.execute(
         """SELECT name || ' = ' || current_setting(name) FROM pg_settings
         WHERE source = 'configuration file' AND setting IS DISTINCT FROM boot_val
         AND name !~ '^(lc_|listen_|unix_|log_|port$|DateStyle|TimeZone|default_text|dynamic_shared|max_conn)'
         ORDER BY 1"""
     )
-    print("Settings other than the default:", ", ".join(row[0] for row in settings))
-    print(
+    report.append(f"Settings other than the default: {', '.join(row[0] for row in settings)}")
+    report.append(
         f"Table: create_jobs_table(), {TABLE_JOBS:,} jobs; 90 % of each batch can be canceled. One libpq client on a\n"
         "Unix socket, prepared statements, each result fetched as text; (kept): the result stays in the server.\n"
         "Each call finds fresh rows; contenders take turns in random order; medians."
@@ -516,24 +466,42 @@ def show_setting():
 
 
 random.seed(4)
-admin = psycopg.connect(autocommit=True)
 show_setting()
 load()
-
-if query("SELECT to_regprocedure('cancel_jobs_rows(uuid, jsonb)') IS NULL"):
-    del STATEMENTS[ROWS]
-contenders = {name: Contender(name) for name in STATEMENTS}
-hot = measure_hot()
+contenders = {name: make_contender(name) for name in STATEMENTS}
+parts = {
+    "batches": measure_batches,
+    "linear": measure_linear,
+    "dense": measure_dense,
+    "toast": measure_toast,
+    "memory": measure_memory,
+    "queues": lambda: measure_queues(contenders),
+    "clients": measure_clients,
+    "growth": measure_growth,
+    "many": measure_many,
+    "durable": measure_durable,
+}
+chosen = os.environ.get("BENCH_PARTS", ",".join(parts)).split(",")
+if not set(chosen) <= set(parts):
+    sys.exit(f"BENCH_PARTS names some of {','.join(parts)}")
+measure_hot()
 admin.execute("VACUUM ANALYZE")
 compare_answers()
 make_wal()
-by_size = measure_batches()
-per_job, large = measure_scale()
-dense = measure_dense()
-measure_toast()
-over = measure_memory()
-nets = measure_clients()
-show_reach(by_size, per_job, large, dense, over, hot, nets)
+for name in parts:
+    if name in chosen:
+        parts[name]()
+table(
+    "Goals",
+    ["", "reached", "goal", ""],
+    [[what, f"{value:.3f}", bound, "yes" if reached else "NO"] for what, value, bound, reached in goals],
+)
+progress("done")
+print("\n".join(report))
+if QUICK:
+    print("\nThis was --quick: everything was tried, nothing was measured well.")
+if len(chosen) < len(parts):
+    sys.exit(f"only a part was measured, so no results are left: {','.join(chosen)}")
 
 with open(os.path.join(RESULTS, "results.csv"), "w", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")

@@ -6,11 +6,10 @@
 CREATE EXTENSION pasqal_jobs;
 
 CREATE SCHEMA small;	-- the batches that are measured, other jobs around them
-CREATE SCHEMA large;	-- the same batches, 10 times as many jobs in all
 CREATE SCHEMA dense;	-- one batch is 80 % of all jobs
 CREATE SCHEMA toasted;	-- jobs with long sequences
 CREATE SCHEMA single;	-- for clients that cancel one job at a time
-SELECT create_jobs_table(s || '.jobs') FROM unnest('{small,large,dense,toasted,single}'::text[]) AS s;
+SELECT create_jobs_table(s || '.jobs') FROM unnest('{small,dense,toasted,single}'::text[]) AS s;
 
 -- Batches that are all alike: of 10 jobs 8 are PENDING, one is RUNNING and
 -- one is DONE. The ids follow from the name, in no order.
@@ -61,60 +60,31 @@ LANGUAGE sql STABLE AS $$
 	SELECT replace(to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), '.000000', '')
 $$;
 
-CREATE FUNCTION public.cancel_cte_jsonb(batch uuid) RETURNS jsonb
-LANGUAGE sql AS $$
-	WITH matched AS MATERIALIZED (
-		SELECT id, status FROM jobs WHERE batch_id = batch FOR NO KEY UPDATE
-	), canceled AS (
-		UPDATE jobs AS j SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
-		FROM matched AS m
-		WHERE j.id = m.id AND m.status IN ('PENDING', 'RUNNING')
-		RETURNING j.id, j.parent_id, j.status, j.runs, j.batch_id, j.project_id, iso(j.created_at) AS created_at,
-			iso(j.updated_at) AS updated_at, iso(j.start_timestamp) AS start_timestamp,
-			iso(j.end_timestamp) AS end_timestamp, j.variables, j.errors, j.progress, j.sequence,
-			j.creation_order, j.slurm_job_id
-	)
-	SELECT jsonb_build_object('data', jsonb_build_object(
-		'jobs', (SELECT coalesce(jsonb_agg(c ORDER BY c.creation_order, c.id), '[]') FROM canceled AS c),
-		'errors', (SELECT coalesce(jsonb_object_agg(id, 'Job cannot be canceled: its status is ' || status), '{}')
-			FROM matched WHERE status NOT IN ('PENDING', 'RUNNING'))))
-$$;
-
-CREATE FUNCTION public.cancel_cte_json(batch uuid) RETURNS json
-LANGUAGE sql AS $$
-	WITH matched AS MATERIALIZED (
-		SELECT id, status FROM jobs WHERE batch_id = batch FOR NO KEY UPDATE
-	), canceled AS (
-		UPDATE jobs AS j SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
-		FROM matched AS m
-		WHERE j.id = m.id AND m.status IN ('PENDING', 'RUNNING')
-		RETURNING j.id, j.parent_id, j.status, j.runs, j.batch_id, j.project_id, iso(j.created_at) AS created_at,
-			iso(j.updated_at) AS updated_at, iso(j.start_timestamp) AS start_timestamp,
-			iso(j.end_timestamp) AS end_timestamp, j.variables, j.errors, j.progress, j.sequence,
-			j.creation_order, j.slurm_job_id
-	)
-	SELECT json_build_object('data', json_build_object(
-		'jobs', (SELECT coalesce(json_agg(c ORDER BY c.creation_order, c.id), '[]') FROM canceled AS c),
-		'errors', (SELECT coalesce(json_object_agg(id, 'Job cannot be canceled: its status is ' || status ORDER BY id), '{}')
-			FROM matched WHERE status NOT IN ('PENDING', 'RUNNING'))))
-$$;
-
--- One that does not lock: what changes in between goes wrong
-CREATE FUNCTION public.cancel_cte_jsonb_unlocked(batch uuid) RETURNS jsonb
-LANGUAGE sql AS $$
-	WITH canceled AS (
-		UPDATE jobs AS j SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
-		WHERE batch_id = batch AND status IN ('PENDING', 'RUNNING')
-		RETURNING j.id, j.parent_id, j.status, j.runs, j.batch_id, j.project_id, iso(j.created_at) AS created_at,
-			iso(j.updated_at) AS updated_at, iso(j.start_timestamp) AS start_timestamp,
-			iso(j.end_timestamp) AS end_timestamp, j.variables, j.errors, j.progress, j.sequence,
-			j.creation_order, j.slurm_job_id
-	)
-	SELECT jsonb_build_object('data', jsonb_build_object(
-		'jobs', (SELECT coalesce(jsonb_agg(c ORDER BY c.creation_order, c.id), '[]') FROM canceled AS c),
-		'errors', (SELECT coalesce(jsonb_object_agg(id, 'Job cannot be canceled: its status is ' || status), '{}')
-			FROM jobs WHERE batch_id = batch AND status NOT IN ('PENDING', 'RUNNING'))))
-$$;
+-- The CTEs: as jsonb and as json; locking, and not locking, whose answer may be wrong about
+-- what other sessions do meanwhile
+SELECT format($create$
+	CREATE FUNCTION public.cancel_cte_%1$s%2$s(batch uuid) RETURNS %1$s
+	LANGUAGE sql AS $$
+		WITH matched AS (
+			SELECT id, status FROM jobs WHERE batch_id = batch %3$s
+		), canceled AS (
+			UPDATE jobs AS j SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
+			%4$s
+			RETURNING j.id, j.parent_id, j.status, j.runs, j.batch_id, j.project_id, iso(j.created_at) AS created_at,
+				iso(j.updated_at) AS updated_at, iso(j.start_timestamp) AS start_timestamp,
+				iso(j.end_timestamp) AS end_timestamp, j.variables, j.errors, j.progress, j.sequence,
+				j.creation_order, j.slurm_job_id
+		)
+		SELECT %1$s_build_object('data', %1$s_build_object(
+			'jobs', (SELECT coalesce(%1$s_agg(c ORDER BY c.creation_order, c.id), '[]') FROM canceled AS c),
+			'errors', (SELECT coalesce(%1$s_object_agg(id, 'Job cannot be canceled: its status is ' || status), '{}')
+				FROM matched WHERE status NOT IN ('PENDING', 'RUNNING'))))
+	$$
+	$create$, type, suffix, lock, condition)
+FROM unnest('{json,jsonb}'::text[]) AS type, (VALUES
+	('', 'FOR NO KEY UPDATE', 'FROM matched AS m WHERE j.id = m.id AND m.status IN (''PENDING'', ''RUNNING'')'),
+	('_unlocked', '', 'WHERE j.batch_id = batch AND j.status IN (''PENDING'', ''RUNNING'')')
+) AS variant (suffix, lock, condition) \gexec
 
 CREATE FUNCTION public.cancel_loop(batch uuid) RETURNS json
 LANGUAGE plpgsql AS $$

@@ -1,12 +1,17 @@
 #!/bin/bash
 # test/bench/run.sh [--quick]: measures cancel_jobs against a bare UPDATE and
 # against what else one could write, on a private server that is gone
-# afterwards. --quick tries everything once on few jobs, within a minute or so;
-# its figures say little.
+# afterwards. --quick tries everything once on few jobs, within a minute or two
+# on an idle machine; its figures say little.
 #
-# Shows tables, and leaves them with the figures and a plot as results.txt,
-# results.csv and results.svg in $BENCH_OUTPUT (default: this directory; with
-# --quick they are only left if it is set).
+# Shows tables, the goals last, and leaves them with the figures and a plot as
+# results.txt, results.csv and results.svg in $BENCH_OUTPUT (default: this
+# directory; with --quick they are only left if it is set). If the machine was
+# too noisy, nothing is shown or left, and the status is 3.
+#
+# Environment, for bench.py: BENCH_NOISE is the largest spread of the bare
+# UPDATE that is taken for quiet (1.3), BENCH_PARTS names the parts to measure
+# (then no results are left), BENCH_GROWTH adds a table of so many jobs.
 
 . "$(dirname "$0")/../../tools/sandbox.sh"
 
@@ -26,7 +31,9 @@ sandbox_create gnuplot-nox python3 python3-psycopg
 sandbox_start "shared_buffers = 2GB" "checkpoint_timeout = 1d" "min_wal_size = 6GB" "max_wal_size = 16GB" \
 	"autovacuum = off"
 
-as_server psql -X -q -v ON_ERROR_STOP=1 -f test/bench/bench.sql >/dev/null
+jobs=150000
+[ $# = 0 ] || jobs=2000
+as_server psql -X -q -v ON_ERROR_STOP=1 -v jobs=$jobs -f test/bench/bench.sql -f test/bench/queues.sql >/dev/null
 as_server mkdir "$SANDBOX/results"
 as_server env PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -u test/bench/bench.py "$@" "$SANDBOX/results" |
 	tee "$SANDBOX/results.txt"

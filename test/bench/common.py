@@ -1,0 +1,182 @@
+"""What the parts of the bench share: sessions, rounds of samples, and the report.
+
+Every sample is one call in a transaction that is rolled back, and a VACUUM
+then gives the pages back the room they had: so each contender finds the same
+fresh rows. In a round each contender has its turn, in random order, each in a
+session of its own; the first round warms up and is checked instead of
+counted. Figures are medians, ratios are medians of the ratios within a round.
+"""
+
+import random
+import re
+import sys
+import time
+from statistics import median, quantiles
+from typing import NamedTuple
+
+import psycopg
+from psycopg.pq import ExecStatus
+
+QUICK = "--quick" in sys.argv
+RESULTS = sys.argv[-1]
+
+UPDATE = """UPDATE jobs SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
+    WHERE batch_id = $1 AND status IN ('PENDING', 'RUNNING')"""
+
+admin = psycopg.connect(autocommit=True)
+rows = []  # of results.csv: measure, jobs, what, value, unit, samples
+goals = []  # of the last table: what, value, goal, reached
+report = []  # printed when all is measured
+
+
+def record(measure, jobs, what, value, unit, samples):
+    rows.append((measure, jobs, what, f"{value:.6g}", unit, samples))
+
+
+def goal(what, value, limit, at_least=False):
+    bound = f"at {'least' if at_least else 'most'} {limit:,.2f}"
+    # of a difference of times, noise can make a negative ratio
+    goals.append((what, value, bound, value >= limit if at_least else 0 < value <= limit))
+    record("goal", "", what, value, bound, "")
+
+
+def progress(text):
+    print(f"== {time.monotonic() - START:4.0f} s  {text}", file=sys.stderr, flush=True)
+
+
+START = time.monotonic()
+
+
+def query(sql, *args):
+    return admin.execute(sql, args).fetchone()[0]
+
+
+def execute(pgconn, command):
+    """Runs a command through libpq alone, which is all that is timed."""
+    result = command(pgconn)
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        sys.exit(result.error_message.decode())
+    return result
+
+
+NO_BATCH = b"00000000-0000-0000-0000-000000000000"
+
+
+class Contender:
+    """A way to cancel jobs, with a session of its own in which its statement is prepared."""
+
+    nothing = [NO_BATCH]  # arguments with which no job is canceled
+
+    def __init__(self, name, statement, schema):
+        self.name = name
+        self.conn = psycopg.connect(autocommit=True, options=f"-c search_path={schema},public")
+        self.pg = self.conn.pgconn
+        self.pg.nonblocking = 0  # so that libpq reads while it cannot send
+        self.prepare(b"cancel", statement)
+
+    def prepare(self, name, statement):
+        execute(self.pg, lambda pg: pg.prepare(name, statement.encode()))
+
+    def sql(self, text):
+        return execute(self.pg, lambda pg: pg.exec_(text.encode()))
+
+    def run(self, name, arguments):
+        return execute(self.pg, lambda pg: pg.exec_prepared(name, arguments))
+
+    def cancel(self, arguments):
+        return self.run(b"cancel", arguments)
+
+    def canceled(self, table, arguments):
+        sql = f"SELECT count(*) FROM {table} WHERE batch_id = '{arguments[0].decode()}' AND status = 'CANCELED'"
+        return int(self.sql(sql).get_value(0, 0))
+
+
+class Turn(NamedTuple):
+    contender: Contender
+    table: str
+    arguments: list
+    canceled: int
+    rounds: int
+
+
+def batch_of(jobs):
+    return query("SELECT md5('of ' || %s || ' batch 0')::uuid::text", jobs).encode()
+
+
+def cancelable(jobs):
+    return jobs - jobs // 10
+
+
+def sample(turn, check):
+    """Seconds of one call on fresh rows. A call before it, on no rows, makes plans if those must be new."""
+    contender = turn.contender
+    contender.sql(f"SET search_path = {turn.table.split('.')[0]}, public")
+    contender.cancel(contender.nothing)
+    contender.sql("BEGIN")
+    start = time.perf_counter()
+    contender.cancel(turn.arguments)
+    taken = time.perf_counter() - start
+    if check and (count := contender.canceled(turn.table, turn.arguments)) != turn.canceled:
+        sys.exit(f"{contender.name} canceled {count} jobs, not {turn.canceled}")
+    contender.sql("ROLLBACK")
+    admin.execute(f"VACUUM {turn.table}")
+    return taken
+
+
+def run_rounds(turns, sample=sample):
+    """turns: {name: Turn}. Returns [{name: seconds}], a dict a round."""
+    samples = []
+    for number_ in range(max(turn.rounds for turn in turns.values()) + 1):
+        names = [name for name, turn in turns.items() if number_ <= turn.rounds]
+        random.shuffle(names)
+        taken = {name: sample(turns[name], number_ == 0) for name in names}
+        if number_:
+            samples.append(taken)
+    return samples
+
+
+def ratio(samples, name, base):
+    ratios = [taken[name] / taken[base] for taken in samples if name in taken and base in taken]
+    return median(ratios), len(ratios)
+
+
+def seconds(samples, name):
+    times = [taken[name] for taken in samples if name in taken]
+    return median(times), len(times)
+
+
+def spread(samples, name):
+    """The third quartile of the times by the first"""
+    lower, _, upper = quantiles([taken[name] for taken in samples if name in taken], n=4, method="inclusive")
+    return upper / lower
+
+
+def table(title, head, lines):
+    report.append(f"\n{title}\n")
+    widths = [max(len(str(line[i])) for line in [head] + lines) for i in range(len(head))]
+    for line in [head] + lines:
+        first, *rest = (str(cell) for cell in line)
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
+        report.append("   ".join(cells).rstrip())
+
+
+def number(value):
+    """Three digits that count."""
+    return f"{value:.{max(0, 2 - int(f'{value:e}'.split('e')[1]))}f}" if value < 100 else f"{value:,.0f}"
+
+
+def peak_memory(contender, arguments):
+    """Bytes by which the peak of the backend grows in one call, which is rolled back, and the call's result."""
+    pid = contender.conn.info.backend_pid
+
+    def peak():
+        with open(f"/proc/{pid}/status") as status:
+            return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) * 1024
+
+    with open(f"/proc/{pid}/clear_refs", "w") as refs:
+        refs.write("5")  # the peak starts anew
+    idle = peak()
+    contender.sql("BEGIN")
+    result = contender.cancel(arguments)
+    contender.sql("ROLLBACK")
+    return peak() - idle, result

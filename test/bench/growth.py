@@ -1,0 +1,201 @@
+"""Whether time stays the same as things grow: the table, the batch, the list of ids.
+
+The jobs are narrow: without user, variables and sequence. BENCH_GROWTH=100000000
+measures a table of so many jobs, too: it wants 40 GB of disk and an hour.
+"""
+
+import os
+import threading
+import time
+
+import psycopg
+
+from common import (
+    QUICK, UPDATE, Contender, Turn, admin, goal, number, peak_memory, progress, query, ratio, record, run_rounds,
+    seconds, table,
+)  # fmt: skip
+
+BATCH = 1_000
+LEVELS = [10_000, 50_000] if QUICK else [1_000_000, 10_000_000]
+if os.environ.get("BENCH_GROWTH"):
+    LEVELS.append(int(os.environ["BENCH_GROWTH"]))
+ROUNDS = 2 if QUICK else 41
+MANY = 20_000 if QUICK else 1_000_000  # one batch, in chunks and in one call
+MANY_ROUNDS = 1 if QUICK else 2
+
+FLOOR = "bare UPDATE"
+KEPT = "cancel_jobs (kept)"
+# of chunks only counts are answered, so one call need not send its answer, either
+CHUNKS = f"cancel_jobs_in_chunks, {BATCH:,}"
+ONE_ROWS = "one call, cancel_jobs_rows (counted)"
+ONE_HTTP = "one call, cancel_jobs_http (kept)"
+ONE_UPDATE = "one bare UPDATE"
+MANY_STATEMENTS = {
+    CHUNKS: f"CALL cancel_jobs_in_chunks($1, '{{}}', {BATCH})",
+    ONE_ROWS: "SELECT count(*) FROM cancel_jobs_rows($1)",
+    ONE_HTTP: "SELECT status_code, pg_column_size(body) FROM cancel_jobs_http($1)",
+    ONE_UPDATE: UPDATE,
+}
+
+
+def load(schema, batches, jobs, partitions=0):
+    """A table of batches of so many jobs each; filled by two sessions, and indexed afterwards"""
+    admin.execute(f"CREATE SCHEMA {schema}")
+    admin.execute("SELECT create_jobs_table(%s, %s)", [f"{schema}.jobs", partitions])
+    key = query("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'",
+                f"{schema}.jobs")  # fmt: skip
+    admin.execute(f"ALTER TABLE {schema}.jobs DROP CONSTRAINT jobs_pkey")
+    if not partitions:
+        admin.execute(f"DROP INDEX {schema}.jobs_batch_id_idx")
+
+    def fill(low, high):
+        with psycopg.connect(autocommit=True) as conn:
+            conn.execute(
+                f"""INSERT INTO {schema}.jobs (batch_id, project_id, runs, status)
+                SELECT batch, '00000000-0000-0000-0000-000000000001', 100, CASE j %% 10 WHEN 9 THEN 'DONE'::jobstatus
+                    WHEN 8 THEN 'RUNNING' ELSE 'PENDING' END
+                FROM (SELECT md5('batch ' || b)::uuid AS batch FROM generate_series(%s::int, %s::int) AS b) AS batches
+                CROSS JOIN generate_series(0, %s::int) AS j""",
+                [low, high, jobs - 1],
+            )
+
+    halves = [(0, batches // 2), (batches // 2 + 1, batches - 1)]
+    fillers = [threading.Thread(target=fill, args=half) for half in halves]
+    for filler in fillers:
+        filler.start()
+    for filler in fillers:
+        filler.join()
+    admin.execute("SET maintenance_work_mem = '1GB'")
+    admin.execute(f"ALTER TABLE {schema}.jobs ADD {key}")
+    if not partitions:
+        admin.execute(f"CREATE INDEX jobs_batch_id_idx ON {schema}.jobs (batch_id)")
+    if (count := query(f"SELECT count(*) FROM {schema}.jobs")) != batches * jobs:
+        raise SystemExit(f"{schema}.jobs has {count} jobs, not {batches * jobs}")
+    admin.execute(f"VACUUM (FREEZE, ANALYZE) {schema}.jobs")
+
+
+def batch_id(number_):
+    return query("SELECT md5('batch ' || %s::int)::uuid::text", number_).encode()
+
+
+def measure_growth():
+    lines = []
+    for kind, partitions in ("plain", 0), ("64 partitions", 64):
+        turns = {}
+        for level in LEVELS:
+            progress(f"loading {level:,} jobs, {kind}")
+            schema = f"growth_{level}"
+            load(schema, level // BATCH, BATCH, partitions)
+            for name, statement in (FLOOR, UPDATE), (KEPT, "SELECT pg_column_size(cancel_jobs($1))"):
+                contender = Contender(name, statement, schema)
+                turns[name, level] = Turn(
+                    contender, f"{schema}.jobs", [batch_id(level // BATCH // 2)], BATCH - BATCH // 10, ROUNDS
+                )
+        progress(f"a batch of {BATCH:,} jobs in tables of {', '.join(f'{level:,}' for level in LEVELS)} jobs, {kind}")
+        admin.execute("CHECKPOINT")
+        samples = run_rounds(turns)
+        for name in FLOOR, KEPT:
+            cells = []
+            for level in LEVELS:
+                time_, count = seconds(samples, (name, level))
+                times, _ = ratio(samples, (name, level), (name, LEVELS[0]))
+                record(f"{BATCH} jobs in a table of {level}, {kind}", BATCH, name, time_ * 1000, "ms", count)
+                cells += [f"{number(time_ * 1000)} ms", number(times)]
+                if name == KEPT and level != LEVELS[0]:
+                    goal(f"{BATCH:,} jobs in a table of {level:,}, {kind} / of {LEVELS[0]:,}", times, 1.10)
+            lines.append([f"{name}, {kind}", *cells])
+        for turn in turns.values():
+            turn.contender.conn.close()
+        for level in LEVELS:
+            admin.execute(f"DROP SCHEMA growth_{level} CASCADE")
+    table(
+        f"A batch of {BATCH:,} jobs in a growing table of narrow jobs: milliseconds, and the ratio to the smallest table",
+        ["jobs in the table", *(cell for level in LEVELS for cell in (f"{level:,}", ""))],
+        lines,
+    )
+
+
+def committed(turn, check):
+    """Seconds of one call that commits; then all is as it was"""
+    contender = turn.contender
+    contender.cancel(contender.nothing)
+    start = time.perf_counter()
+    contender.cancel(turn.arguments)
+    taken = time.perf_counter() - start
+    if check and (count := contender.canceled(turn.table, turn.arguments)) != turn.canceled:
+        raise SystemExit(f"{contender.name} canceled {count} jobs, not {turn.canceled}")
+    admin.execute(f"VACUUM {turn.table}")
+    admin.execute(f"UPDATE {turn.table} SET status = 'PENDING', end_timestamp = NULL WHERE status = 'CANCELED'")
+    admin.execute(f"VACUUM {turn.table}")
+    return taken
+
+
+def measure_many():
+    progress(f"one batch of {MANY:,} jobs")
+    load("many", 1, MANY)
+    batch, canceled = batch_id(0), MANY - MANY // 10
+    turns = {
+        name: Turn(Contender(name, statement, "many"), "many.jobs", [batch], canceled, MANY_ROUNDS)
+        for name, statement in MANY_STATEMENTS.items()
+    }
+    for turn in turns.values():
+        turn.contender.sql("SET client_min_messages = warning")
+    admin.execute("CHECKPOINT")
+    samples = run_rounds(turns, committed)
+    lines = []
+    for name in MANY_STATEMENTS:
+        time_, count = seconds(samples, name)
+        record("jobs canceled a second", MANY, name, canceled / time_, "jobs", count)
+        lines.append([name, number(time_), number(canceled / time_)])
+    table(f"One batch of {MANY:,} narrow jobs, committed", ["", "seconds", "jobs canceled a second"], lines)
+    one = min((ONE_ROWS, ONE_HTTP), key=lambda name: seconds(samples, name)[0])
+    goal(f"chunks of {BATCH:,}, {MANY:,} jobs: throughput / {one}", ratio(samples, one, CHUNKS)[0], 0.90, at_least=True)
+    for turn in turns.values():
+        turn.contender.conn.close()
+    measure_list(batch, canceled)
+
+
+def measure_list(batch, canceled):
+    """A list of ids as long as the batch: all of them in it, or a thousand"""
+    progress(f"{MANY:,} ids in one filter")
+    admin.execute("CREATE TABLE many.lists (name text, filters jsonb)")
+    admin.execute("ALTER TABLE many.lists ALTER filters SET STORAGE EXTERNAL")
+    admin.execute("INSERT INTO many.lists SELECT 'all', jsonb_build_object('id', jsonb_agg(id)) FROM many.jobs")
+    admin.execute(
+        f"""INSERT INTO many.lists SELECT 'few', jsonb_build_object('id', jsonb_agg(id))
+        FROM ((SELECT id FROM many.jobs LIMIT {BATCH})
+            UNION ALL SELECT md5('other ' || i)::uuid FROM generate_series(1, {MANY - BATCH}) AS i) AS ids"""
+    )
+    # the list of a few goes to a batch of a thousand, the others of which are not in the way
+    few = b"00000000-0000-0000-0000-00000000000f"
+    admin.execute(
+        f"""UPDATE many.jobs SET batch_id = %s
+        WHERE id IN (SELECT id::uuid FROM many.lists, jsonb_array_elements_text(filters->'id') AS id WHERE name = 'few')""",
+        [few.decode()],
+    )
+    admin.execute("VACUUM (FREEZE, ANALYZE) many.jobs")
+    lines = []
+    for name, where, call, about in (
+        ("few", few, "pg_column_size(cancel_jobs($1, filters)) FROM lists", f"{BATCH:,} of them in the batch, {KEPT}"),
+        ("all", batch, "count(*) FROM lists, cancel_jobs_rows($1, filters)", "all in the batch, cancel_jobs_rows (counted)"),
+    ):
+        times, peaks = [], []
+        for _ in range(MANY_ROUNDS):
+            contender = Contender(about, f"SELECT {call} WHERE name = '{name}'", "many")
+            # what is shared with other sessions is touched before the memory is measured
+            contender.sql(f"SELECT length(filters::text) FROM lists WHERE name = '{name}'")
+            contender.sql("SELECT count(status) FROM jobs")
+            start = time.perf_counter()
+            peaks.append(peak_memory(contender, [where])[0])
+            times.append(time.perf_counter() - start)
+            contender.conn.close()
+            admin.execute("VACUUM many.jobs")
+        time_, peak = sorted(times)[len(times) // 2], sorted(peaks)[len(peaks) // 2]
+        record("list of ids, seconds", MANY, about, time_, "s", MANY_ROUNDS)
+        record("list of ids, peak memory", MANY, about, peak, "bytes", MANY_ROUNDS)
+        lines.append([about, number(time_), number(peak / 1e6)])
+        if name == "few":
+            goal(f"{MANY:,} ids in one filter, {BATCH:,} of them in the batch: seconds", time_, 2.0)
+            goal("the same: peak memory above idle, MB", peak / 1e6, 250)
+    table(f"{MANY:,} ids in one filter", ["", "seconds", "peak memory above idle, MB"], lines)
+    admin.execute("DROP SCHEMA many CASCADE")

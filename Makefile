@@ -107,7 +107,7 @@ about 1 GB on a system with nothing but make:
   make demo           cancels jobs in sample data, and shows it: 10 seconds
   make demo-api       the same over HTTP, with curl: 10 seconds
   make test           all tests: 1 GB of disk, 6 minutes
-  make bench          figures: 4 GB of memory, 20 GB of disk, 10 minutes;
+  make bench          figures: 4 GB of memory, 20 GB of disk, 15 minutes;
                       leaves test/bench/results.*
   make bench-api      the same over HTTP: 5 minutes; leaves test/bench/api.*
   make check-differential  5,000 requests to us and to FastAPI: 1 minute

@@ -85,6 +85,8 @@ find_entry(Ledger *ledger, const pg_uuid_t *id)
 {
 	LedgerIndexEntry *entry;
 
+	if (ledger->count == 0)
+		return NULL;
 	if (ledger->sorted)
 		return bsearch(id, ledger->entries, ledger->count, sizeof(LedgerEntry), compare_id);
 

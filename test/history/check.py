@@ -34,7 +34,9 @@ The checks:
     twice       no job has two answers in a call
     table       the table is as the last versions say
 """
+import bisect
 import collections
+import itertools
 import json
 import sys
 
@@ -90,8 +92,10 @@ class Call:
 
     def current(self, job):
         """The versions of the job that were current at some moment of the call, in order, but for its own"""
-        found = [ABSENT]
-        for version in self.history.versions.get(job, ()):
+        versions = self.history.versions.get(job, ())
+        first, end = self.history.range(job, self.before.xmin, self.after.xmax)
+        found = [versions[first - 1] if first > 0 else ABSENT]
+        for version in versions[first:end]:
             if version.xid == self.xid:
                 continue
             if self.before.sees(version.xid):
@@ -131,8 +135,7 @@ class Call:
         return False
 
     def must_answer(self, job):
-        versions = self.current(job)
-        return (all(map(self.is_match, versions)))
+        return self.named is not None or all(map(self.is_match, self.current(job)))
 
     def check(self):
         answers = collections.Counter(self.jobs)
@@ -151,9 +154,10 @@ class Call:
                 yield "failed", "%s: \"%s\" was not true at any moment; it was %s" % (
                     job, why, [v[2:] for v in self.current(job)])
 
-        for job in self.named or self.history.of_batch[self.batch]:
-            self.history.accounts += 1
-            if job not in answers and (self.named is not None or self.must_answer(job)):
+        for job in self.named or self.history.jobs_around(self.before.xmin, self.after.xmax):
+            if job in answers:
+                self.history.accounts += 1
+            elif self.must_answer(job):
                 yield "lost", "%s has no answer; it was %s" % (job, [v[2:] for v in self.current(job)])
 
         # what is rolled back has written nothing
@@ -177,7 +181,6 @@ class History:
     def __init__(self, lines):
         self.versions = collections.defaultdict(list)       # of each job, in order
         self.by_xid = collections.defaultdict(list)         # (old, new) of each transaction
-        self.of_batch = collections.defaultdict(dict)       # jobs that ever were in it
         self.accounts = 0
         self.calls, self.table, written = [], {}, []
         for line in lines:
@@ -193,12 +196,31 @@ class History:
             versions = self.versions[version.id]
             self.by_xid[version.xid].append((versions[-1] if versions else ABSENT, version))
             versions.append(version)
-            if version.there:
-                self.of_batch[version.batch][version.id] = True
+
+        # Transactions of one job need not be in the order of their numbers
+        self.up_to = {job: list(itertools.accumulate((v.xid for v in versions), max))
+                      for job, versions in self.versions.items()}
+        self.from_on = {job: list(itertools.accumulate((v.xid for v in reversed(versions)), min))[::-1]
+                        for job, versions in self.versions.items()}
+        self.arriving = sorted(self.versions, key=lambda job: -self.from_on[job][0])
+        self.around = []
+
+    def range(self, job, xmin, xmax):
+        """Of the versions of the job, those before this range are from before xmin, those after it not before xmax"""
+        if job not in self.versions:
+            return 0, 0
+        return bisect.bisect_left(self.up_to[job], xmin), bisect.bisect_left(self.from_on[job], xmax)
+
+    def jobs_around(self, xmin, xmax):
+        """The jobs that may be there between the two. Called in the order of xmin, so that it drops what is gone."""
+        while self.arriving and self.from_on[self.arriving[-1]][0] < xmax:
+            self.around.append(self.arriving.pop())
+        self.around = [job for job in self.around if self.versions[job][-1].there or self.up_to[job][-1] >= xmin]
+        return self.around
 
     def check(self):
         """Yields what is wrong: a kind, and words"""
-        for call in self.calls:
+        for call in sorted(self.calls, key=lambda call: call.before.xmin):
             for kind, words in call.check():
                 yield kind, "call %s: %s" % (call.name, words)
 

@@ -76,14 +76,14 @@ run() {
 run_all() {
 	local kind name
 
-	cd "$1"
+	cd "$1" || exit
 	while read -r kind name; do
 		if run "$kind" "$name" </dev/null; then echo passes; else echo fails; fi
 	done <"$2" >"$3"
-	cd "$SANDBOX"
+	cd "$SANDBOX" || exit
 }
 
-cd "$SANDBOX"
+cd "$SANDBOX" || exit
 examined=0 proven=0 unproven=0 unbuilt=0 n=0
 printf '%-9s %-34s %-8s %s\n' commit test before after
 for commit in $commits; do

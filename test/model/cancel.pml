@@ -45,23 +45,22 @@
 #define CHUNK		4			/* cancel_jobs_in_chunks, one chunk */
 
 /*
- * What a row's status can be. OPEN is PENDING or RUNNING; no step tells them
- * apart.
+ * What a row's status can be. No step tells PENDING and RUNNING apart, or DONE
+ * and ERROR. No statement of a call sees a row of another batch; so such a row
+ * also stands for one that is not inserted yet, and its status does not matter.
  */
 #define OPEN		0
 #define DONE		1
-#define ERROR		2
-#define CANCELED	3
-#define UNBORN		4			/* not inserted yet */
-#define DELETED		5
+#define CANCELED	2
+#define DELETED		3
 
-/* Answers beside DONE, ERROR and CANCELED ("its status is ..."), and outcomes in a ledger */
+/* Answers beside DONE and CANCELED ("its status is ..."), and outcomes in a ledger */
 #define NOTHING		0
-#define OURS		4			/* canceled by this call; struck off */
-#define KEPT_IT		5			/* a trigger or a policy kept it */
-#define NOT_FOUND	6
-#define NO_MATCH	7
-#define STILL_OPEN	8
+#define OURS		3			/* canceled by this call; struck off */
+#define KEPT_IT		4			/* a trigger or a policy kept it */
+#define NOT_FOUND	5
+#define NO_MATCH	6
+#define STILL_OPEN	7
 
 /* On a relation on which something can keep a job the UPDATE is not repeated */
 #if KEPT || defined(FAULT_NO_REPEAT)
@@ -88,7 +87,7 @@
 
 typedef Row
 {
-	unsigned status : 3;
+	unsigned status : 2;
 	bit batch;					/* of the batch that is canceled? */
 	bit match;					/* do the filters match? */
 }
@@ -99,7 +98,7 @@ Row next[JOBS];
 byte holder[JOBS];
 byte batch_lock;
 
-#define THERE(row)		(row.status < UNBORN && row.batch)
+#define THERE(row)		(row.status != DELETED && row.batch)
 #define ELIGIBLE(row)	(row.batch && row.match && row.status == OPEN)
 
 /* What an onlooker knows of a call. No step of a call reads it, but changed. */
@@ -173,6 +172,19 @@ inline release(job)
 	holder[job] = NOBODY
 }
 
+inline any_version(version)
+{
+	if
+	:: version.batch = 1; version.match = 0; version.status = OPEN
+	:: version.batch = 1; version.match = 0; version.status = DONE
+	:: version.batch = 1; version.match = 0; version.status = CANCELED
+	:: version.batch = 1; version.match = 1; version.status = OPEN
+	:: version.batch = 1; version.match = 1; version.status = DONE
+	:: version.batch = 1; version.match = 1; version.status = CANCELED
+	:: version.batch = 0; version.match = 0; version.status = OPEN
+	fi
+}
+
 /*
  * Another session. Each transaction writes one row, in any way: it may start,
  * end, edit, move, reset, delete or insert a job, and roll that back.
@@ -200,18 +212,10 @@ proctype worker(byte me)
 			:: now[job].status == DELETED -> job = 0
 			:: else ->
 				holder[job] = me;
+				any_version(next[job]);
 				if
-				:: next[job].status = OPEN
-				:: next[job].status = DONE
-				:: next[job].status = ERROR
-				:: next[job].status = CANCELED
-				:: now[job].status != UNBORN -> next[job].status = DELETED
-				fi;
-				if
-				:: next[job].status == DELETED
-				:: next[job].status != DELETED -> next[job].batch = 1; next[job].match = 1
-				:: next[job].status != DELETED -> next[job].batch = 1; next[job].match = 0
-				:: next[job].status != DELETED -> next[job].batch = 0; next[job].match = 1
+				:: true
+				:: next[job].status = DELETED; next[job].batch = 0; next[job].match = 0
 				fi
 			fi
 		}
@@ -647,19 +651,7 @@ init
 	{
 		do
 		:: job < JOBS ->
-			if
-			:: now[job].status = OPEN
-			:: now[job].status = DONE
-			:: now[job].status = ERROR
-			:: now[job].status = CANCELED
-			:: now[job].status = UNBORN
-			fi;
-			if
-			:: now[job].status == UNBORN
-			:: now[job].status != UNBORN -> now[job].batch = 1; now[job].match = 1
-			:: now[job].status != UNBORN -> now[job].batch = 1; now[job].match = 0
-			:: now[job].status != UNBORN -> now[job].batch = 0; now[job].match = 1
-			fi;
+			any_version(now[job]);
 			job++
 		:: else -> break
 		od;

@@ -8,7 +8,7 @@
 
 install_packages gcc libc6-dev spin
 model=$PROJECT/test/model/cancel.pml
-cd "$SANDBOX"
+cd "$SANDBOX" || exit
 
 # NAME | settings of the model
 scenarios() {

@@ -24,7 +24,7 @@ named, repeatable read|-DFIRST=NAMED -DCHANGES=2 -DREPEATABLE_READ
 one named job|-DFIRST=SINGLE -DJOBS=1 -DCHANGES=4
 a chunk|-DFIRST=CHUNK -DCHANGES=2
 two filtered|-DSECOND=FILTERED -DCHANGES=1
-two filtered, a job and its changes|-DSECOND=FILTERED -DJOBS=1 -DCHANGES=3
+two filtered, a job and its changes|-DSECOND=FILTERED -DJOBS=1 -DCHANGES=2
 two filtered, repeatable read|-DSECOND=FILTERED -DCHANGES=1 -DREPEATABLE_READ
 filtered and named|-DSECOND=NAMED -DCHANGES=1
 filtered and one named job|-DSECOND=SINGLE -DCHANGES=1
@@ -87,7 +87,7 @@ while IFS='|' read -r fault settings wanted; do
 	check "-DFAULT_$fault" $settings >output
 	result='NOT FOUND'
 	case $wanted in
-		assert) ! grep -q 'pan:1: assertion violated' output || result="found: $(sed -n 's/^pan:1: //p' output)" ;;
+		assert) ! grep -q 'pan:1: assertion violated' output || result='found: an assertion fails' ;;
 		deadlock) ! grep -q 'pan:1: invalid end state' output || result='found: deadlock' ;;
 	esac
 	[ "$result" = 'NOT FOUND' ] || found=$((found + 1))

@@ -4,15 +4,15 @@
 #
 #	test/long/run.sh [PART...]
 #
-# Parts: oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith lint
-# mutations assertions (default: all of them, about an hour on two cores).
+# Parts: lint model oracle ddl torture deadlocks crash limits sanitizers fuzz
+# sqlsmith mutations assertions (default: all of them, about an hour on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions)
+[ $# -gt 0 ] || parts=(lint model oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions)
 seed=${TRUST_SEED:-20230323}
 
 sandbox_create postgresql-common libipc-run-perl perl
@@ -35,10 +35,10 @@ tap() {
 # What a part says for itself, in a line or two
 figures() {
 	case $1 in
-		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks)' "$2" | sed 's/^# //' ;;
+		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
-		*) tail -3 "$2" | grep -E '^(sanitizers|fuzz|sqlsmith|lint|mutations|assertions)' ;;
+		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions)' ;;
 	esac
 }
 
@@ -64,6 +64,7 @@ run_part() {
 		fuzz) "$here/fuzz.sh" 310 ;;
 		sqlsmith) "$here/sqlsmith.sh" 20000 "$seed" ;;
 		lint) "$PROJECT/tools/lint.sh" ;;
+		model) "$PROJECT/test/model/run.sh" ;;
 		mutations) "$here/mutate.sh" ;;
 		assertions) "$here/assert.sh" ;;
 		*) say "no such part: $1"; return 2 ;;

@@ -1,0 +1,353 @@
+#!/usr/bin/env python3
+"""Checks a history of cancels and of what other sessions did meanwhile.
+
+    check.py HISTORY          one object of JSON a line
+    check.py --self-test      small bad histories: each must be found
+
+A line is one of these:
+
+    {"event": "version", "n": 7, "xid": 740, "id": ID, "there": true, "batch": 1, "status": "DONE", "runs": 1}
+        A transaction wrote a job. A trigger adds these lines to a table, in the transaction itself, so that those of
+        transactions that were rolled back are not there. "n" is from a sequence. It is drawn while the row is locked,
+        so that it orders the versions of one job as they followed each other. "there" is false if the job was deleted.
+    {"event": "call", "session": 0, "batch": 1, "level": "read committed", "filters": {...}, "committed": true,
+     "before": SNAPSHOT, "after": SNAPSHOT, "xid": 741, "jobs": [ID, ...], "errors": [[ID, WHY], ...]}
+        A call ended with an answer. "before" and "after" are pg_current_snapshot(), taken by the same transaction in
+        the statement before the call and in the one after it. "xid" is its transaction, null if it wrote nothing.
+    {"event": "table", "id": ID, "batch": 1, "status": "DONE", "runs": 1}
+        A job as it is in the end.
+
+No clock is used. A version is visible in a snapshot if its transaction is, and PostgreSQL's pg_snapshot says that
+exactly. So the versions of a job that were current at some moment of a call are those that are visible in "after" and
+whose successor is not visible in "before". Under REPEATABLE READ these two are the same snapshot, the one by which
+the call itself reads, and there is one such version. Under READ COMMITTED the call takes its own snapshots somewhere in
+between; where a promise depends on which, the check gives the benefit of the doubt.
+
+The checks:
+
+    canceled    each job of "jobs" was canceled once, by the transaction of the call and from an open version of the
+                batch that matched; no other version was written by it; what was CANCELED but by a call is an error
+    failed      each WHY was true at some moment of the call
+    lost        each job that matched, at whichever moment of the call its first read was, has an answer, unless it
+                was absent, or open without a match, at a moment of the call; each job that was named has one
+    invented    each job that has an answer was named, or matched at some moment of the call
+    twice       no job has two answers in a call
+    table       the table is as the last versions say
+"""
+import bisect
+import collections
+import itertools
+import json
+import sys
+
+OPEN = ("PENDING", "RUNNING")
+REPEATS = 3     # how often a call cancels again what came back, before it says that something kept the job
+
+Version = collections.namedtuple("Version", "xid id there batch status runs")
+ABSENT = Version(None, None, False, None, None, None)
+
+
+class Snapshot:
+    """A pg_snapshot, xmin:xmax:xip,xip"""
+
+    def __init__(self, text):
+        xmin, xmax, running = text.split(":")
+        self.xmin, self.xmax = int(xmin), int(xmax)
+        self.running = {int(xid) for xid in running.split(",") if xid}
+
+    def sees(self, xid):
+        return xid < self.xmin or (xid < self.xmax and xid not in self.running)
+
+
+def matches(version, filters):
+    """Does this version match the filters of a call, whatever its batch?"""
+    for key, wanted in filters.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if key == "id":
+            good = version.id in values
+        elif key == "id__starts_with":
+            good = version.id.startswith(wanted)
+        elif key == "status":
+            good = version.status in values
+        elif key == "max_runs":
+            good = version.runs <= wanted
+        else:
+            raise ValueError("the check does not know the filter " + key)
+        if not good:
+            return False
+    return True
+
+
+class Call:
+    """A call, and which versions of a job were current in it"""
+
+    def __init__(self, line, history):
+        self.history = history
+        self.batch, self.filters, self.xid = line["batch"], line["filters"], line["xid"]
+        self.committed = line["committed"]
+        self.jobs, self.errors = line["jobs"], line["errors"]
+        self.before, self.after = Snapshot(line["before"]), Snapshot(line["after"])
+        self.named = self.filters.get("id")
+        self.name = "%s of batch %s, session %s" % (self.xid or "a call", self.batch, line["session"])
+
+    def current(self, job):
+        """The versions of the job that were current at some moment of the call, in order, but for its own"""
+        versions = self.history.versions.get(job, ())
+        first, end = self.history.range(job, self.before.xmin, self.after.xmax)
+        found = [versions[first - 1] if first > 0 else ABSENT]
+        for version in versions[first:end]:
+            if version.xid == self.xid:
+                continue
+            if self.before.sees(version.xid):
+                found = [version]
+            elif self.after.sees(version.xid):
+                found.append(version)
+        return found
+
+    def is_in_batch(self, version):
+        return version.there and version.batch == self.batch
+
+    def is_match(self, version):
+        return self.is_in_batch(version) and matches(version, self.filters)
+
+    def is_eligible(self, version):
+        return self.is_match(version) and version.status in OPEN
+
+    def is_open_without_match(self, version):
+        return self.is_in_batch(version) and version.status in OPEN and not matches(version, self.filters)
+
+    def may_say(self, job, why):
+        """Was this true at some moment of the call?"""
+        versions = self.current(job)
+        prefix = "Job cannot be canceled: its status is "
+        if why.startswith(prefix):
+            status = why[len(prefix):]
+            return status not in OPEN and any(self.is_in_batch(v) and v.status == status for v in versions)
+        if why == "Job was not found in this batch":
+            return self.named is not None and not all(map(self.is_in_batch, versions))
+        if why == "Job does not match the other filters":
+            return self.named is not None and any(map(self.is_open_without_match, versions))
+        if why == "Job was not canceled: a trigger or a row-level security policy kept it":
+            # there is neither, so the job must have come back too often
+            returns = sum(self.is_eligible(new) and not self.is_eligible(old)
+                          for old, new in zip(versions, versions[1:]))
+            return returns > REPEATS
+        return False
+
+    def must_answer(self, job):
+        return self.named is not None or all(map(self.is_match, self.current(job)))
+
+    def check(self):
+        answers = collections.Counter(self.jobs)
+        answers.update(job for job, _ in self.errors)
+        for job, count in answers.items():
+            if count > 1:
+                yield "twice", "%s has %d answers" % (job, count)
+            if self.named is not None:
+                if job not in self.named:
+                    yield "invented", "%s was not named" % job
+            elif job not in self.jobs and not any(map(self.is_match, self.current(job))):
+                yield "invented", "%s never matched" % job
+
+        for job, why in self.errors:
+            if not self.may_say(job, why):
+                yield "failed", "%s: \"%s\" was not true at any moment; it was %s" % (
+                    job, why, [v[2:] for v in self.current(job)])
+
+        for job in self.named or self.history.jobs_around(self.before.xmin, self.after.xmax):
+            if job in answers:
+                self.history.accounts += 1
+            elif self.must_answer(job):
+                yield "lost", "%s has no answer; it was %s" % (job, [v[2:] for v in self.current(job)])
+
+        # what is rolled back has written nothing
+        if self.committed:
+            yield from self.check_writes()
+
+    def check_writes(self):
+        written = collections.Counter()
+        for old, new in self.history.by_xid.get(self.xid, ()):
+            written[new.id] += 1
+            if new.status != "CANCELED" or not self.is_eligible(old):
+                yield "canceled", "%s was written as %s from %s" % (new.id, new[2:], old[2:])
+            if new.id not in self.jobs:
+                yield "canceled", "%s was canceled, but the answer has it not" % new.id
+        for job in self.jobs:
+            if written[job] != 1:
+                yield "canceled", "%s was canceled %d times by the call whose answer has it" % (job, written[job])
+
+
+class History:
+    def __init__(self, lines):
+        self.versions = collections.defaultdict(list)       # of each job, in order
+        self.by_xid = collections.defaultdict(list)         # (old, new) of each transaction
+        self.accounts = 0
+        self.calls, self.table, written = [], {}, []
+        for line in lines:
+            if line["event"] == "version":
+                written.append((line["n"], Version(*(line[field] for field in Version._fields))))
+            elif line["event"] == "call":
+                self.calls.append(Call(line, self))
+            elif line["event"] == "table":
+                self.table[line["id"]] = (line["batch"], line["status"], line["runs"])
+            else:
+                raise ValueError("unknown event " + line["event"])
+        for _, version in sorted(written, key=lambda pair: pair[0]):
+            versions = self.versions[version.id]
+            self.by_xid[version.xid].append((versions[-1] if versions else ABSENT, version))
+            versions.append(version)
+
+        # Transactions of one job need not be in the order of their numbers
+        self.up_to = {job: list(itertools.accumulate((v.xid for v in versions), max))
+                      for job, versions in self.versions.items()}
+        self.from_on = {job: list(itertools.accumulate((v.xid for v in reversed(versions)), min))[::-1]
+                        for job, versions in self.versions.items()}
+        self.arriving = sorted(self.versions, key=lambda job: -self.from_on[job][0])
+        self.around = []
+
+    def range(self, job, xmin, xmax):
+        """Of the versions of the job, those before this range are from before xmin, those after it not before xmax"""
+        if job not in self.versions:
+            return 0, 0
+        return bisect.bisect_left(self.up_to[job], xmin), bisect.bisect_left(self.from_on[job], xmax)
+
+    def jobs_around(self, xmin, xmax):
+        """The jobs that may be there between the two. Called in the order of xmin, so that it drops what is gone."""
+        while self.arriving and self.from_on[self.arriving[-1]][0] < xmax:
+            self.around.append(self.arriving.pop())
+        self.around = [job for job in self.around if self.versions[job][-1].there or self.up_to[job][-1] >= xmin]
+        return self.around
+
+    def check(self):
+        """Yields what is wrong: a kind, and words"""
+        for call in sorted(self.calls, key=lambda call: call.before.xmin):
+            for kind, words in call.check():
+                yield kind, "call %s: %s" % (call.name, words)
+
+        calls = {call.xid for call in self.calls if call.committed}
+        for xid, writes in self.by_xid.items():
+            for old, new in writes:
+                if xid not in calls and new.there and new.status == "CANCELED" != old.status:
+                    yield "canceled", "%s was canceled by %s, which is no committed call with an answer" % (new.id, xid)
+
+        last = {job: versions[-1] for job, versions in self.versions.items()}
+        for job in set(last) | set(self.table):
+            version = last.get(job, ABSENT)
+            wanted = (version.batch, version.status, version.runs) if version.there else None
+            if self.table.get(job) != wanted:
+                yield "table", "%s is %s, but was written as %s" % (job, self.table.get(job), wanted)
+
+
+def self_test():
+    """A good history, and what must be found once it is spoiled"""
+    jobs = ["%s-job" % c for c in "abcdef"]
+    a, b, c, d, e, f = jobs
+
+    def version(n, xid, job, status="PENDING", runs=1, batch=1, there=True):
+        return {"event": "version", "n": n, "xid": xid, "id": job, "there": there, "batch": batch,
+                "status": status, "runs": runs}
+
+    def call(**given):
+        return {"event": "call", "session": 0, "batch": 1, "level": "read committed", "filters": {"max_runs": 1},
+                "committed": True, "before": "20:20:", "after": "20:40:30", "xid": 30, "jobs": [], "errors": [], **given}
+
+    def good():
+        """a is canceled, b done before, c done meanwhile, d edited out meanwhile, e deleted meanwhile, f kept out"""
+        written = [version(n, 10, job) for n, job in enumerate(jobs)]
+        written += [version(10, 11, b, "DONE"), version(11, 12, f, runs=5)]
+        written += [version(20, 21, c, "ERROR"), version(21, 22, d, runs=2), version(22, 23, e, there=False)]
+        written += [version(30, 30, a, "CANCELED"), version(40, 50, d, "DONE", 2)]
+        answer = call(jobs=[a], errors=[[b, "Job cannot be canceled: its status is DONE"],
+                                        [c, "Job cannot be canceled: its status is ERROR"]])
+        named = call(session=1, filters={"id": jobs + ["x"], "max_runs": 1}, xid=None, before="60:60:", after="60:60:",
+                     errors=[[job, "Job cannot be canceled: its status is " + status] for job, status in
+                             ((a, "CANCELED"), (b, "DONE"), (c, "ERROR"), (d, "DONE"))] +
+                     [[e, "Job was not found in this batch"], [f, "Job does not match the other filters"],
+                      ["x", "Job was not found in this batch"]])
+        table = [{"event": "table", "id": job, "batch": 1, "status": status, "runs": runs} for job, status, runs in
+                 ((a, "CANCELED", 1), (b, "DONE", 1), (c, "ERROR", 1), (d, "DONE", 2), (f, "PENDING", 5))]
+        return written, answer, named, table
+
+    def spoiled(spoil):
+        written, answer, named, table = good()
+        more = spoil(written, answer, named, table) or []
+        return {kind for kind, _ in History(written + [answer, named] + table + more).check()}
+
+    def status(job, value):
+        return [job, "Job cannot be canceled: its status is " + value]
+
+    cases = [
+        ("a good history", None, lambda w, c1, c2, t: None),
+        ("canceled, but not written", "canceled", lambda w, c1, c2, t: c1["jobs"].append(f)),
+        ("written, but no answer", "canceled", lambda w, c1, c2, t: c1["jobs"].clear()),
+        ("two calls have canceled it", "canceled",
+         lambda w, c1, c2, t: [call(xid=31, session=2, before="35:35:", after="35:35:", jobs=[a], filters={"id": [a]})]),
+        ("a job that was done is overwritten", "canceled",
+         lambda w, c1, c2, t: (w.append(version(29, 24, a, "DONE")), None)[1]),
+        ("a job that did not match is canceled", "canceled",
+         lambda w, c1, c2, t: (w.append(version(29, 24, a, runs=2)), None)[1]),
+        ("a job of another batch is canceled", "canceled",
+         lambda w, c1, c2, t: (w.append(version(29, 24, a, batch=2)), None)[1]),
+        ("a call that was rolled back has canceled", "canceled", lambda w, c1, c2, t: c1.update(committed=False)),
+        ("nobody has canceled it", "canceled",
+         lambda w, c1, c2, t: (w.append(version(50, 51, f, "CANCELED", 5)), t[4].update(status="CANCELED"), None)[2]),
+        ("a status that it never had", "failed", lambda w, c1, c2, t: c1["errors"].__setitem__(0, status(b, "ERROR"))),
+        ("a status that it had later", "failed",
+         lambda w, c1, c2, t: (w.append(version(60, 70, b, "ERROR")), t[1].update(status="ERROR"),
+                               c1["errors"].__setitem__(0, status(b, "ERROR")), None)[3]),
+        ("a status that it had before", "failed",
+         lambda w, c1, c2, t: (w.append(version(9, 10, b, "ERROR")), c1["errors"].__setitem__(0, status(b, "ERROR")),
+                               None)[2]),
+        ("found, but said not to be", "failed",
+         lambda w, c1, c2, t: c2["errors"].__setitem__(0, [a, "Job was not found in this batch"])),
+        ("matches, but said not to", "failed",
+         lambda w, c1, c2, t: c2["errors"].__setitem__(0, [a, "Job does not match the other filters"])),
+        ("kept by nobody", "failed", lambda w, c1, c2, t: c1["errors"].__setitem__(
+            0, [b, "Job was not canceled: a trigger or a row-level security policy kept it"])),
+        ("other words", "failed", lambda w, c1, c2, t: c1["errors"].__setitem__(0, [b, "Sorry"])),
+        ("a job that was done is lost", "lost", lambda w, c1, c2, t: c1["errors"].pop(0) and None),
+        ("an open job is lost", "lost",
+         lambda w, c1, c2, t: (w.append(version(8, 10, "g-job")),
+                               t.append({"event": "table", "id": "g-job", "batch": 1, "status": "PENDING", "runs": 1}),
+                               None)[2]),
+        ("a named job is lost", "lost", lambda w, c1, c2, t: c2["errors"].pop() and None),
+        ("a job that never matched is answered", "invented",
+         lambda w, c1, c2, t: (w.append(version(12, 12, b, "DONE", 9)), t[1].update(runs=9), None)[2]),
+        ("a job that does not exist is answered", "invented",
+         lambda w, c1, c2, t: c1["errors"].append(status("y", "DONE"))),
+        ("a job that was not named is answered", "invented",
+         lambda w, c1, c2, t: c2["errors"].append(["y", "Job was not found in this batch"])),
+        ("canceled and failed", "twice", lambda w, c1, c2, t: c1["errors"].append(status(a, "CANCELED"))),
+        ("failed twice", "twice", lambda w, c1, c2, t: c1["errors"].append(status(b, "DONE"))),
+        ("canceled twice in an answer", "twice", lambda w, c1, c2, t: c1["jobs"].append(a)),
+        ("a row changed that nobody wrote", "table", lambda w, c1, c2, t: t[1].update(status="PENDING")),
+        ("a row is gone that nobody deleted", "table", lambda w, c1, c2, t: t.pop() and None),
+    ]
+    missed = 0
+    for name, wanted, spoil in cases:
+        found = spoiled(spoil)
+        good_case = found == set() if wanted is None else wanted in found
+        missed += not good_case
+        print("%s - %s: %s" % ("ok" if good_case else "not ok", name, ", ".join(sorted(found)) or "nothing"))
+    print("self-test: %d of %d as they should be" % (len(cases) - missed, len(cases)))
+    return missed == 0
+
+
+def main(arguments):
+    if arguments == ["--self-test"]:
+        return self_test()
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.exit(__doc__)
+    with open(arguments[0], encoding="utf-8") as lines:
+        history = History(map(json.loads, lines))
+    wrong = list(history.check())
+    for kind, words in wrong[:20]:
+        print("%s: %s" % (kind, words))
+    print("history: %d calls, %d versions of %d jobs, %d accounts checked, %d wrong" % (
+        len(history.calls), sum(map(len, history.versions.values())), len(history.versions), history.accounts,
+        len(wrong)))
+    return not wrong
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main(sys.argv[1:]) else 1)

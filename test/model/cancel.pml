@@ -1,0 +1,670 @@
+/*
+ * test/model/cancel.pml
+ *	  The protocol of a cancel (src/cancel.c) against arbitrary other sessions.
+ *
+ * README.md says what each step stands for. Parameters, as -D of spin:
+ *
+ *	JOBS		rows of the table (2)
+ *	FIRST, SECOND	kinds of the two cancels; NO_CALL leaves one out
+ *	CHANGES		transactions of each of the other sessions
+ *	WORKERS		other sessions
+ *	REPEATABLE_READ	both cancels run so
+ *	MAX_REPEATS	as in cancel.c
+ *	KEPT		a bit mask of jobs that a trigger keeps
+ *
+ * FAULT_... plants a fault; run.sh lists them.
+ */
+
+#ifndef JOBS
+#define JOBS		2
+#endif
+#ifndef FIRST
+#define FIRST		FILTERED
+#endif
+#ifndef SECOND
+#define SECOND		NO_CALL
+#endif
+#ifndef CHANGES
+#define CHANGES		2
+#endif
+#ifndef WORKERS
+#define WORKERS		1
+#endif
+#ifndef MAX_REPEATS
+#define MAX_REPEATS	3
+#endif
+#ifndef KEPT
+#define KEPT		0
+#endif
+
+/* Kinds of cancels */
+#define NO_CALL		0
+#define FILTERED	1			/* the batch, with filters or without */
+#define NAMED		2			/* all jobs by id, and other filters */
+#define SINGLE		3			/* job 0 by id */
+#define CHUNK		4			/* cancel_jobs_in_chunks, one chunk */
+
+/*
+ * What a row's status can be. No step tells PENDING and RUNNING apart, or DONE
+ * and ERROR. No statement of a call sees a row of another batch; so such a row
+ * also stands for one that is not inserted yet, and its status does not matter.
+ */
+#define OPEN		0
+#define DONE		1
+#define CANCELED	2
+#define DELETED		3
+
+/* Answers beside DONE and CANCELED ("its status is ..."), and outcomes in a ledger */
+#define NOTHING		0
+#define OURS		3			/* canceled by this call; struck off */
+#define KEPT_IT		4			/* a trigger or a policy kept it */
+#define NOT_FOUND	5
+#define NO_MATCH	6
+#define STILL_OPEN	7
+
+/* On a relation on which something can keep a job the UPDATE is not repeated */
+#if KEPT || defined(FAULT_NO_REPEAT)
+#define REPEATS		0
+#else
+#define REPEATS		MAX_REPEATS
+#endif
+#if KEPT
+#define REPEATS_ALLOWED	0
+#else
+#define REPEATS_ALLOWED	MAX_REPEATS
+#endif
+
+#ifdef FAULT_NO_LOCK
+#define LOCKS		0
+#elif defined(FAULT_LISTS_TAKE_NO_LOCK)
+#define LOCKS		(kind != SINGLE && kind != NAMED)
+#else
+#define LOCKS		(kind != SINGLE)
+#endif
+
+#define CALLS		2
+#define NOBODY		0
+
+typedef Row
+{
+	unsigned status : 2;
+	bit batch;					/* of the batch that is canceled? */
+	bit match;					/* do the filters match? */
+}
+
+/* The table: what is committed, and what the holder of the row's lock wrote */
+Row now[JOBS];
+Row next[JOBS];
+byte holder[JOBS];
+byte batch_lock;
+
+#define THERE(row)		(row.status != DELETED && row.batch)
+#define ELIGIBLE(row)	(row.batch && row.match && row.status == OPEN)
+
+/* What an onlooker knows of a call. No step of a call reads it, but changed. */
+typedef Onlooker
+{
+	bit running;
+	bit changed[JOBS];			/* since the call's snapshot, by others */
+	bit matched[JOBS];			/* as the call began */
+	bit absent[JOBS];			/* at some moment: not in the batch */
+	bit unmatched[JOBS];		/* at some moment: open, and did not match */
+	byte seen[JOBS];			/* bit mask of statuses at some moment */
+	byte returns[JOBS];			/* how often it became eligible */
+}
+Onlooker call[CALLS];
+
+/* The onlooker sees a row as it is now */
+inline observe(c, job)
+{
+	if
+	:: THERE(now[job]) ->
+		call[c].seen[job] = call[c].seen[job] | (1 << now[job].status);
+		if
+		:: now[job].status == OPEN && !now[job].match -> call[c].unmatched[job] = 1
+		:: else
+		fi
+	:: else -> call[c].absent[job] = 1
+	fi
+}
+
+/* A transaction that wrote a row commits */
+inline publish(job, who)
+{
+	other = 0;
+	do
+	:: other < CALLS ->
+		if
+		:: call[other].running && who != other + 1 ->
+			call[other].changed[job] = 1;
+			if
+			:: !ELIGIBLE(now[job]) && ELIGIBLE(next[job]) && call[other].returns[job] <= MAX_REPEATS ->
+				call[other].returns[job]++
+			:: else
+			fi
+		:: else
+		fi;
+		other++
+	:: else -> break
+	od;
+	now[job].status = next[job].status;
+	now[job].batch = next[job].batch;
+	now[job].match = next[job].match;
+	other = 0;
+	do
+	:: other < CALLS ->
+		if
+		:: call[other].running && who != other + 1 -> observe(other, job)
+		:: else
+		fi;
+		other++
+	:: else -> break
+	od;
+	other = 0
+}
+
+/* A row that no transaction writes needs no second version */
+inline release(job)
+{
+	next[job].status = 0;
+	next[job].batch = 0;
+	next[job].match = 0;
+	holder[job] = NOBODY
+}
+
+inline any_version(version)
+{
+	if
+	:: version.batch = 1; version.match = 0; version.status = OPEN
+	:: version.batch = 1; version.match = 0; version.status = DONE
+	:: version.batch = 1; version.match = 0; version.status = CANCELED
+	:: version.batch = 1; version.match = 1; version.status = OPEN
+	:: version.batch = 1; version.match = 1; version.status = DONE
+	:: version.batch = 1; version.match = 1; version.status = CANCELED
+	:: version.batch = 0; version.match = 0; version.status = OPEN
+	fi
+}
+
+/*
+ * Another session. Each transaction writes one row, in any way: it may start,
+ * end, edit, move, reset, delete or insert a job, and roll that back.
+ */
+proctype worker(byte me)
+{
+	byte changes = CHANGES;
+	byte job = 0, other = 0;
+
+	do
+	:: changes > 0 ->
+		atomic
+		{
+			/* to choose a row that is locked, and wait, is to choose it later */
+			if
+			:: holder[0] == NOBODY -> job = 0
+#if JOBS > 1
+			:: holder[1] == NOBODY -> job = 1
+#endif
+#if JOBS > 2
+			:: holder[2] == NOBODY -> job = 2
+#endif
+			fi;
+			if
+			:: now[job].status == DELETED -> job = 0
+			:: else ->
+				holder[job] = me;
+				any_version(next[job]);
+				if
+				:: true
+				:: next[job].status = DELETED; next[job].batch = 0; next[job].match = 0
+				fi
+			fi
+		}
+		atomic
+		{
+			if
+			:: holder[job] == me ->
+				if
+				:: publish(job, me)
+				:: true				/* ROLLBACK */
+				fi;
+				release(job)
+			:: else
+			fi;
+			job = 0;
+			changes--
+		}
+	:: else -> break
+	od
+}
+
+/* The row as this transaction sees it in a snapshot taken now */
+#define STATUS(job)	(wrote[job] -> next[job].status : now[job].status)
+#define BATCH(job)	(wrote[job] -> next[job].batch : now[job].batch)
+#define MATCH(job)	(wrote[job] -> next[job].match : now[job].match)
+
+inline snapshot()
+{
+	j = 0;
+	do
+	:: j < JOBS ->
+		snap[j].status = STATUS(j);
+		snap[j].batch = BATCH(j);
+		snap[j].match = MATCH(j);
+		call[me].changed[j] = 0;
+		j++
+	:: else -> break
+	od;
+	j = 0
+}
+
+/* Each statement takes a snapshot; under REPEATABLE READ the first one's serves all */
+inline statement_snapshot()
+{
+#ifdef REPEATABLE_READ
+	j = 0;
+	do
+	:: j < JOBS ->
+		if
+		:: wrote[j] -> snap[j].status = CANCELED
+		:: else
+		fi;
+		j++
+	:: else -> break
+	od;
+	j = 0
+#else
+	snapshot()
+#endif
+}
+
+#define LISTED(job)	(kind == NAMED || kind == SINGLE && job == 0 || kind == CHUNK && ledger[job] != NOTHING)
+#define EVERY_ID	(kind == NAMED || kind == SINGLE)
+
+/* STATEMENT_MATCH and enter_match; or enter_listed; or the work list of chunks.c */
+inline first_read()
+{
+	j = 0;
+	do
+	:: j < JOBS ->
+		if
+		:: EVERY_ID && LISTED(j) -> ledger[j] = STILL_OPEN
+		:: !EVERY_ID && THERE(snap[j]) && snap[j].match ->
+			if
+			:: snap[j].status == OPEN || look_at_all -> ledger[j] = STILL_OPEN
+			:: else -> ledger[j] = snap[j].status
+			fi
+		:: else
+		fi;
+		j++
+	:: else -> break
+	od;
+	j = 0
+}
+
+/* strike_off */
+inline strike_off(job)
+{
+	canceled++;
+	assert(told[job] == NOTHING);
+	told[job] = OURS;
+#ifdef FAULT_COUNTS_TWICE
+	if
+	:: ledger[job] == STILL_OPEN -> ledger[job] = OURS
+	:: else
+	fi
+#else
+	if
+	:: ledger[job] != NOTHING -> ledger[job] = OURS
+	:: else
+	fi
+#endif
+}
+
+/*
+ * STATEMENT_CANCEL: the rows of the snapshot that meet the conditions are
+ * visited one by one, in any order. Each is locked once its holder has ended,
+ * and its last version is what the conditions must hold for.
+ */
+inline update(again)
+{
+	atomic
+	{
+		statement_snapshot();
+		do
+		:: j < JOBS ->
+			to_do[j] = ELIGIBLE(snap[j]) && (kind == FILTERED || LISTED(j)) && (!again || ledger[j] == STILL_OPEN);
+			j++
+		:: else -> break
+		od;
+		j = 0
+	}
+	do
+	:: atomic { !failed && to_do[0] -> row = 0 };
+		visit()
+#if JOBS > 1
+	:: atomic { !failed && to_do[1] -> row = 1 };
+		visit()
+#endif
+#if JOBS > 2
+	:: atomic { !failed && to_do[2] -> row = 2 };
+		visit()
+#endif
+	:: else -> break
+	od
+}
+
+inline visit()
+{
+	atomic
+	{
+		holder[row] == NOBODY || holder[row] == me + 1;
+		to_do[row] = 0;
+		write_it = 1;
+		if
+		:: call[me].changed[row] ->
+#if defined(REPEATABLE_READ) && !defined(FAULT_NO_40001)
+			failed = 1;
+			write_it = 0
+#elif defined(FAULT_NO_RECHECK)
+			write_it = now[row].status != DELETED
+#elif defined(FAULT_RECHECKS_STATUS_ONLY)
+			write_it = now[row].status == OPEN
+#else
+			write_it = ELIGIBLE(now[row])
+#endif
+		:: else
+		fi;
+		if
+		:: !failed && now[row].status != DELETED -> holder[row] = me + 1
+		:: else
+		fi;
+		if
+		:: write_it && ((KEPT >> row) & 1) == 0 ->
+			/* only an open job of the batch that matches is ever canceled */
+			assert(ELIGIBLE(now[row]));
+			next[row].status = CANCELED;
+			next[row].batch = now[row].batch;
+			next[row].match = now[row].match;
+			wrote[row] = 1;
+			strike_off(row)
+		:: else
+		fi;
+#ifdef FAULT_BELIEVES_SNAPSHOT
+		if
+		:: !write_it && !failed -> strike_off(row)
+		:: else
+		fi;
+#endif
+		row = 0;
+		write_it = 0
+	}
+}
+
+/* STATEMENT_LOOK and settle */
+inline look(may_repeat)
+{
+	atomic
+	{
+#ifndef FAULT_LOOKS_WITH_OLD_SNAPSHOT
+		statement_snapshot();
+#endif
+		came_back = 0;
+		do
+		:: j < JOBS ->
+			if
+			:: ledger[j] == STILL_OPEN && THERE(snap[j]) ->
+				if
+				:: snap[j].status != OPEN -> ledger[j] = snap[j].status
+				:: snap[j].status == OPEN && snap[j].match ->
+					if
+					:: may_repeat -> came_back = 1
+					:: else -> ledger[j] = KEPT_IT
+					fi
+				:: snap[j].status == OPEN && !snap[j].match && EVERY_ID -> ledger[j] = NO_MATCH
+				:: else
+				fi
+			:: else
+			fi;
+			j++
+		:: else -> break
+		od;
+		j = 0
+	}
+}
+
+inline tell(job, what)
+{
+	assert(told[job] == NOTHING);
+	told[job] = what
+}
+
+/* ledger_report */
+inline report()
+{
+	do
+	:: j < JOBS ->
+		if
+		:: ledger[j] == NOTHING || ledger[j] == OURS
+		:: ledger[j] == STILL_OPEN ->
+#ifndef FAULT_NAMED_UNANSWERED
+			if
+			:: EVERY_ID -> tell(j, NOT_FOUND)
+			:: else
+			fi
+#else
+			skip
+#endif
+		:: else -> tell(j, ledger[j])
+		fi;
+		j++
+	:: else -> break
+	od;
+	j = 0
+}
+
+/* The invariants, as the call ends */
+inline judge()
+{
+	do
+	:: j < JOBS ->
+		/* canceled by this call, and by it alone */
+		assert((told[j] == OURS) == wrote[j]);
+		assert(!wrote[j] || holder[j] == me + 1 && next[j].status == CANCELED);
+		canceled = canceled - wrote[j];
+
+		/* failed: true at some moment of the call */
+		assert(told[j] < DONE || told[j] > CANCELED || (call[me].seen[j] >> told[j]) & 1);
+		assert(told[j] != NOT_FOUND || call[me].absent[j]);
+		assert(told[j] != NO_MATCH || call[me].unmatched[j]);
+		assert(told[j] != KEPT_IT || ((KEPT >> j) & 1) || call[me].returns[j] > REPEATS_ALLOWED);
+
+		/* nothing invented */
+		assert(told[j] == NOTHING || told[j] == OURS || (EVERY_ID -> LISTED(j) : call[me].matched[j]));
+
+		/* nothing lost */
+		assert(told[j] != NOTHING || (EVERY_ID -> !LISTED(j) :
+			!call[me].matched[j] || call[me].absent[j] || call[me].unmatched[j]));
+		j++
+	:: else -> break
+	od;
+	assert(canceled == 0);
+	j = 0
+}
+
+/* What the onlooker knows as the call begins */
+inline begin()
+{
+	call[me].running = 1;
+	do
+	:: j < JOBS ->
+		call[me].matched[j] = THERE(now[j]) && now[j].match;
+		observe(me, j);
+		j++
+	:: else -> break
+	od;
+	j = 0
+}
+
+/* A call that has waited owes the statuses of the time since */
+inline forget_statuses()
+{
+#ifdef REPEATABLE_READ
+	skip
+#else
+	do
+	:: j < JOBS ->
+		call[me].seen[j] = 0;
+		observe(me, j);
+		j++
+	:: else -> break
+	od;
+	j = 0
+#endif
+}
+
+proctype cancel(byte me; byte kind)
+{
+	Row snap[JOBS];
+	byte ledger[JOBS];
+	byte told[JOBS];
+	bit wrote[JOBS], to_do[JOBS];
+	bit look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locked = 0;
+	byte canceled = 0, repeats = 0, row = 0, j = 0, other = 0;
+
+	/* the lock, unless one has to wait for it, and the first read */
+	atomic
+	{
+		begin();
+		snapshot();
+		if
+		:: kind == CHUNK -> first_read()	/* the procedure then commits, and its chunk locks */
+		:: else ->
+			if
+			:: !LOCKS || batch_lock == NOBODY -> locked = 1
+			:: else
+			fi;
+			if
+			:: LOCKS && locked -> batch_lock = me + 1
+			:: else
+			fi;
+#ifndef FAULT_ANSWERS_BEFORE_WAITING
+			look_at_all = !locked;
+#endif
+#ifdef FAULT_READS_AFTER_WAITING
+			if
+			:: locked -> first_read()
+			:: else
+			fi
+#else
+			first_read()
+#endif
+		fi
+	}
+	if
+	:: !locked ->
+		atomic
+		{
+			!LOCKS || batch_lock == NOBODY;
+			if
+			:: LOCKS -> batch_lock = me + 1
+			:: else
+			fi;
+			if
+			:: kind != CHUNK ->
+				forget_statuses();
+#ifdef FAULT_READS_AFTER_WAITING
+				statement_snapshot();
+				first_read()
+#endif
+			:: else
+			fi
+		}
+	:: else
+	fi;
+
+#ifdef FAULT_LOOKS_BEFORE_UPDATE
+	look(1);
+#endif
+	update(0);
+
+	/* look_at_open */
+#if !defined(FAULT_NO_LOOK) && !defined(FAULT_LOOKS_BEFORE_UPDATE)
+	if
+	:: !failed ->
+		do
+		:: look(repeats < REPEATS);
+			if
+			:: came_back -> repeats++; update(1)
+			:: else -> break
+			fi;
+			if
+			:: failed -> break
+			:: else
+			fi
+		od
+	:: else
+	fi;
+#endif
+
+	atomic
+	{
+		if
+		:: !failed -> report(); judge()
+		:: else
+		fi;
+		call[me].running = 0
+	}
+
+	/* COMMIT, or ROLLBACK */
+	atomic
+	{
+		if
+		:: !failed -> locked = 1
+		:: locked = 0
+		fi;
+		do
+		:: j < JOBS ->
+			if
+			:: locked && wrote[j] -> publish(j, me + 1)
+			:: else
+			fi;
+			if
+			:: holder[j] == me + 1 -> release(j)
+			:: else
+			fi;
+			j++
+		:: else -> break
+		od;
+		if
+		:: batch_lock == me + 1 -> batch_lock = NOBODY
+		:: else
+		fi
+	}
+}
+
+/* Any table, any sessions */
+init
+{
+	byte job = 0;
+
+	atomic
+	{
+		do
+		:: job < JOBS ->
+			any_version(now[job]);
+			job++
+		:: else -> break
+		od;
+		job = 0;
+		run cancel(0, FIRST);
+		if
+		:: SECOND != NO_CALL -> run cancel(1, SECOND)
+		:: else
+		fi;
+		do
+		:: job < WORKERS -> run worker(CALLS + 1 + job); job++
+		:: else -> break
+		od;
+		job = 0
+	}
+}

@@ -93,6 +93,16 @@ CREATE DOMAIN job_state AS text CHECK (VALUE <> 'LOST');
 ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state;
 SELECT tried(batch(1), '{"status": "RUNNING"}');
 
+-- but equal must mean the same text
+CREATE COLLATION any_case (provider = libc, locale = 'C');
+UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'any_case';
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE varchar COLLATE any_case;
+SELECT state, message, detail FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state, ALTER COLUMN origin TYPE text COLLATE any_case;
+SELECT state, message, detail FROM failure($$SELECT cancel_jobs(batch(1), '{"origin": "AZURE"}')$$);
+ALTER TABLE mine.jobs ALTER COLUMN origin TYPE text;
+DROP COLLATION any_case;
+
 CREATE DOMAIN open_state AS state CHECK (VALUE <> 'PAUSED');
 ALTER TABLE mine.jobs ALTER COLUMN status TYPE open_state USING 'PENDING';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
@@ -173,6 +183,31 @@ DROP VIEW all_jobs;
 DROP FUNCTION update_all_jobs;
 DROP DOMAIN job_state;
 DROP TYPE state;
+-- jobs without an id, and without a creation_order
+CREATE TABLE nameless (LIKE jobs INCLUDING DEFAULTS);
+ALTER TABLE nameless ALTER id DROP NOT NULL, ALTER creation_order DROP NOT NULL;
+INSERT INTO nameless SELECT * FROM jobs WHERE id IN (job(1), job(2), job(3), job(4), job(5));
+UPDATE nameless SET creation_order = NULL WHERE id IN (job(1), job(2), job(3));
+INSERT INTO nameless (id, batch_id, project_id, runs, status) VALUES (NULL, batch(1), project(1), 1, 'PENDING'), (NULL, batch(1), project(1), 2, 'PENDING'), (NULL, batch(1), project(1), 3, 'DONE');
+SET pasqal_jobs.jobs_table = 'nameless';
+SELECT * FROM cancel_jobs_preview(batch(1)) ORDER BY id;
+SELECT tried(batch(1));
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2), job(77))));
+BEGIN;
+SELECT array_agg(concat(j->>'id', ' ', j->>'creation_order')) FROM jsonb_array_elements(cancel_jobs(batch(1)) #> '{data,jobs}') AS j;
+ROLLBACK;
+BEGIN; SELECT body #> '{data,jobs,5,id}' AS id, json_array_length(body #> '{data,jobs}') AS jobs FROM cancel_jobs_http(batch(1)::text); ROLLBACK;
+BEGIN; SELECT id, error, job->>'runs' AS runs FROM cancel_jobs_rows(batch(1)) ORDER BY id, job->>'runs'; ROLLBACK;
+BEGIN;
+SELECT jsonb_array_length(a->'data'->'jobs') AS jobs, (SELECT count(*) FROM jsonb_object_keys(a->'data'->'errors')) AS errors
+FROM cancel_jobs(batch(1), (SELECT jsonb_build_object('id', jsonb_agg(x)) FROM (SELECT md5(n::text)::uuid FROM generate_series(1, 60000) AS n UNION SELECT job(1)) AS y (x))) AS a;
+ROLLBACK;
+-- chunks leave those without an id alone
+CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
+SELECT id, status, runs FROM nameless ORDER BY id, runs;
+RESET pasqal_jobs.jobs_table;
+DROP TABLE nameless;
+
 -- a pg_temp in the search_path makes no temporary schema
 \c -
 SET search_path = pg_temp, public;

@@ -88,6 +88,27 @@ $$;
 CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
 BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); SELECT told(cancel_jobs(batch(3), '{"max_runs": 100}')); ROLLBACK;
 DROP TRIGGER children ON jobs;
+-- ... and whose call in it fails
+CREATE OR REPLACE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() > 1 THEN
+		RAISE EXCEPTION 'no further';
+	END IF;
+	CREATE SCHEMA passing;
+	DROP SCHEMA passing;
+	PERFORM cancel_jobs(batch(3), '{"max_runs": 100}');
+	RETURN NEW;
+EXCEPTION WHEN raise_exception THEN
+	RAISE NOTICE 'depth %: %', pg_trigger_depth(), SQLERRM;
+	IF pg_trigger_depth() > 1 THEN
+		RAISE;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
+BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); ROLLBACK;
+DROP TRIGGER children ON jobs;
 -- the planner's settings are the session's, before, in and after a call
 CREATE FUNCTION settings() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -157,6 +178,12 @@ SELECT count(DISTINCT tried(batch, (SELECT jsonb_object_agg(key, value) FROM
 		'min_runs', 1, 'max_runs', 1000, 'start_date', '1980-01-01T00:00Z', 'origin', '["CLIENT", "AZURE", "UNKNOWN"]'::jsonb))) AS k WHERE n & (1 << bit::int) > 0)))
 FROM generate_series(2, 1022, 2) AS n
 $$;
+-- one among them whose preparation failed
+CREATE VIEW twice AS SELECT * FROM jobs UNION ALL SELECT * FROM jobs;
+SET pasqal_jobs.jobs_table = 'twice';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET pasqal_jobs.jobs_table;
+DROP VIEW twice;
 SELECT many_statements(batch(1));
 -- also in the trigger of a cancel, whose own plans must stay meanwhile
 CREATE OR REPLACE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$

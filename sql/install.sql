@@ -51,6 +51,12 @@ BEGIN; SELECT told(pasqal_jobs.cancel_jobs(batch(1), '{"status": ["CANCELING", "
 SELECT body FROM pasqal_jobs.cancel_jobs_http(batch(1)::text, 'status=CANCELLING&origin=OVH');
 SELECT * FROM pasqal_jobs.cancel_jobs_preview(batch(1), '{"status": "CANCELING"}');
 CALL pasqal_jobs.cancel_jobs_in_chunks(batch(1), '{"status": ["PENDING", "CANCELING"]}');
+-- labels as Python shows them
+ALTER TYPE jobstatus ADD VALUE 'it''s';
+ALTER TYPE jobstatus ADD VALUE '"quoted"';
+ALTER TYPE jobstatus ADD VALUE '''both"';
+ALTER TYPE jobstatus ADD VALUE E'\\ \t\n\r\x01\x7f';
+SELECT body #>> '{detail,0,msg}' AS msg FROM pasqal_jobs.cancel_jobs_http(batch(1)::text, 'status=x');
 -- more labels than are compared one by one
 DO $$
 BEGIN

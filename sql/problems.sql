@@ -58,6 +58,8 @@ FROM (VALUES ('id', ''), ('id', '0000000100004000800000000000000'), ('id', '0000
 			 ('start_date', '2023-01-01T00:00+24:00'), ('start_date', '2023-01-01T00:00+2'), ('start_date', '2023-01-01T00:00 +02:00'),
 			 ('start_date', ' 2023-01-01T00:00Z'), ('start_date', '2023-01-01T00:00Z '), ('start_date', '2023-01-01t00:00Z'),
 			 ('start_date', '2023-01-01T00'), ('start_date', '2023-01-01T00:00:00 UTC'), ('start_date', '1_000')) AS v (filter, value);
+-- longer than a label can be
+SELECT state, message FROM failure(format($$SELECT cancel_jobs(batch(1), '{"status": "PENDING%s"}')$$, repeat(' ', 57)));
 -- SQL in every filter is just a bad or an unmatched value
 SELECT filter, tried(batch(1), jsonb_build_object(filter, $$'; UPDATE jobs SET status = 'CANCELED'; --$$)) FROM unnest('{user_id,id__starts_with}'::text[]) AS filter;
 SELECT count(*) FROM unnest('{id,batch_id,project_id,status,min_runs,max_runs,errors,origin,start_date,end_date,x}'::text[]) AS filter,

@@ -24,6 +24,7 @@ OBJS = \
 	src/cancel.o \
 	src/batch_lock.o \
 	src/ledger.o \
+	src/arrays.o \
 	src/statement.o \
 	src/response.o \
 	src/output.o \

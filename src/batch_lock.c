@@ -42,8 +42,8 @@
 #define BATCH_LOCK_SPACE	0x504A
 
 /*
- * So many different locks can a transaction hold for one relation, however
- * many batches it cancels; the price is that two batches may share a lock.
+ * The number of different locks of one relation: a transaction never holds
+ * more, however many batches it cancels.  Two batches may share a lock.
  */
 #define BATCH_LOCKS			1024
 
@@ -64,8 +64,8 @@ view_may_update(Relation view, Oid table)
 /*
  * The table that an automatically updatable view updates, or InvalidOid.  A
  * view that cannot update its table, or that has triggers or rules in place of
- * UPDATE, has none: with a view of one's own nobody can block the cancels of a
- * table that one may not update.
+ * UPDATE, has none.  So a user's own view cannot block the cancels of a table
+ * that this user may not update.
  */
 static Oid
 table_below(Relation view)

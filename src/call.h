@@ -17,6 +17,7 @@
 
 #include "fmgr.h"
 
+#include "filters.h"
 #include "request.h"
 
 typedef struct Call

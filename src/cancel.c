@@ -36,11 +36,10 @@
 #include "statement.h"
 
 /*
- * A job that had ended, or did not match, when the UPDATE began, but can be
- * canceled when it is looked at again, has come back in between, unless
- * something kept it.  On a relation on which nothing can keep a job the UPDATE
- * is repeated for such jobs, but not forever: a job that comes and goes more
- * often is reported as kept.
+ * How often the UPDATE is repeated for jobs that it did not cancel although
+ * they can be canceled at the second look.  Where no trigger or policy can keep
+ * a job from the UPDATE, such a job had ended, or did not match, when the
+ * UPDATE began, and came back.  After the last repeat it is reported as kept.
  */
 #define MAX_REPEATS		3
 

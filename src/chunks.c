@@ -34,6 +34,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "arrays.h"
 #include "call.h"
 #include "cancel.h"
 #include "compat.h"
@@ -43,9 +44,7 @@
 /* One job that is to be canceled */
 typedef struct WorkItem
 {
-	int64		creation_order;
-	pg_uuid_t	id;
-	bool		no_creation_order;	/* null, which comes last */
+	JobOrder	order;
 	bool		running;
 } WorkItem;
 
@@ -112,19 +111,6 @@ count_failed(const pg_uuid_t *id, const char *why, void *arg)
 	MemoryContextSwitchTo(old);
 }
 
-static WorkItem *
-add_item(Work *work)
-{
-	if (work->count == work->capacity)
-	{
-		work->capacity = Max(64, work->capacity * 2);
-		work->items = work->items == NULL ?
-			MemoryContextAlloc(work->call->context, work->capacity * sizeof(WorkItem)) :
-			repalloc_huge(work->items, work->capacity * sizeof(WorkItem));
-	}
-	return memset(&work->items[work->count++], 0, sizeof(WorkItem));
-}
-
 /* A row of STATEMENT_WORK_LIST: an item, or a job that has failed already */
 static void
 add_match(TupleTableSlot *row, void *arg)
@@ -153,12 +139,12 @@ add_match(TupleTableSlot *row, void *arg)
 		return;
 	}
 
-	item = add_item(work);
-	item->id = *DatumGetUUIDP(row->tts_values[RESULT_ID]);
+	if (work->count == work->capacity)
+		work->items = grow_array(work->call->context, work->items,
+								 &work->capacity, sizeof(WorkItem));
+	item = &work->items[work->count++];
+	job_order_set(&item->order, row, RESULT_ID, RESULT_CREATION_ORDER);
 	item->running = status == JOB_RUNNING;
-	item->no_creation_order = row->tts_isnull[RESULT_CREATION_ORDER];
-	if (!item->no_creation_order)
-		item->creation_order = DatumGetInt64(row->tts_values[RESULT_CREATION_ORDER]);
 }
 
 static int
@@ -170,11 +156,7 @@ compare_items(const void *a, const void *b)
 	CHECK_FOR_INTERRUPTS();
 	if (wa->running != wb->running)
 		return wa->running ? 1 : -1;
-	if (wa->no_creation_order != wb->no_creation_order)
-		return wa->no_creation_order ? 1 : -1;
-	if (wa->creation_order != wb->creation_order)
-		return wa->creation_order < wb->creation_order ? -1 : 1;
-	return memcmp(&wa->id, &wb->id, UUID_LEN);
+	return job_order_compare(&wa->order, &wb->order);
 }
 
 /*
@@ -283,7 +265,7 @@ cancel_chunk(Work *work, size_t count)
 	ids->count = count;
 	ids->values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
 	for (size_t i = 0; i < count; i++)
-		ids->values[i] = UUIDPGetDatum(&work->items[work->done + i].id);
+		ids->values[i] = UUIDPGetDatum(&work->items[work->done + i].order.id);
 	qsort(ids->values, count, sizeof(Datum), filter_compare_ids);
 
 	reopen_relation(work);
@@ -298,26 +280,15 @@ cancel_chunk(Work *work, size_t count)
 	work->done += count;
 }
 
-/*
- * Shows how far the work has come to those who look at pg_stat_activity: the
- * activity becomes that of this call, or again the client's statement.
- */
+/* Shows in pg_stat_activity, in place of the statement, how far the work is */
 static void
-show_progress(const Work *work, bool end)
+show_progress(const Work *work)
 {
-	const Call *call = work->call;
-	char	   *batch;
-	char	   *activity;
+	char	   *batch = DatumGetCString(DirectFunctionCall1(uuid_out, work->call->request.batch));
+	char	   *activity = psprintf("CALL cancel_jobs_in_chunks('%s', ...) -- tried %zu of %zu jobs, canceled "
+									UINT64_FORMAT ", failed " UINT64_FORMAT,
+									batch, work->done, work->count, work->canceled, work->failed);
 
-	if (end)
-	{
-		pgstat_report_activity(STATE_RUNNING, debug_query_string);
-		return;
-	}
-	batch = DatumGetCString(DirectFunctionCall1(uuid_out, call->request.batch));
-	activity = psprintf("CALL cancel_jobs_in_chunks('%s', ...) -- tried %zu of %zu jobs, canceled "
-						UINT64_FORMAT ", failed " UINT64_FORMAT,
-						batch, work->done, work->count, work->canceled, work->failed);
 	pgstat_report_activity(STATE_RUNNING, activity);
 	pfree(activity);
 	pfree(batch);
@@ -434,25 +405,25 @@ cancel_work_list(Work *work, size_t chunk_size, instr_time start)
 		check_session_state(work);
 		while (work->done < work->count)
 		{
-			show_progress(work, false);
+			show_progress(work);
 			CHECK_FOR_INTERRUPTS();
 			cancel_chunk(work, Min(chunk_size, work->count - work->done));
 			check_session_state(work);
 			report_progress(work, start, &last);
 			if (work->done < work->count)
 			{
-				show_progress(work, false);
+				show_progress(work);
 				pause_between_chunks();
 			}
 		}
 	}
 	PG_CATCH();
 	{
-		show_progress(work, true);
+		pgstat_report_activity(STATE_RUNNING, debug_query_string);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	show_progress(work, true);
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
 	error_context_stack = context.previous;
 }
 

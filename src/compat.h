@@ -20,7 +20,7 @@
 #include "varatt.h"
 #endif
 
-/* 18 has this in place of pg_attribute_noreturn(); it stands before extern */
+/* 18 has this in place of pg_attribute_noreturn(); it precedes extern */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn		pg_attribute_noreturn()
 #endif

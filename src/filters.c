@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "arrays.h"
 #include "filters.h"
 #include "parse_value.h"
 #include "settings.h"
@@ -99,16 +100,11 @@ text_or_number(const JsonbValue *given, const char **text, int *len)
 		*len = given->val.string.len;
 		return true;
 	}
-	if (given->type == jbvNumeric)
-	{
-		char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out,
-																 NumericGetDatum(given->val.numeric)));
-
-		*text = digits;
-		*len = strlen(digits);
-		return true;
-	}
-	return false;
+	if (given->type != jbvNumeric)
+		return false;
+	*text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(given->val.numeric)));
+	*len = strlen(*text);
+	return true;
 }
 
 /* A string without U+0000, which a query string can have but PostgreSQL not */
@@ -290,51 +286,40 @@ sort_and_drop_duplicates(pg_uuid_t *uuids, int count)
 	return kept;
 }
 
-/* The arguments of filters_read */
-typedef struct FilterReader
-{
-	Filters    *filters;
-	const GivenFilters *given;
-	const JobsRelation *relation;
-	Problems   *problems;
-} FilterReader;
-
 /* Reads all that was given for one filter, even if a part of it is bad */
-static void
-read_filter(FilterReader *reader, Filter filter)
+static FilterValues
+read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
+			Problems *problems)
 {
-	const GivenFilter *given = &reader->given->of[filter];
-	FilterValues *values = &reader->filters->of[filter];
-	const LabelColumn *column = label_column_of(filter, reader->relation);
 	const FilterDef *def = &filter_table[filter];
-	Problem		problem = {.location = {"query", def->name, strlen(def->name), -1}};
-	JsonbIterator *it = given->list ? JsonbIteratorInit(given->list) : NULL;
+	Problem		problem = {.location = {"query", def->name, strlen(def->name), -1}, .permitted = column};
+	FilterValues result = {0, NULL};
+	JsonbIterator *it = NULL;
 	pg_uuid_t  *uuids = NULL;
-	int			good = 0;
+	JsonbValue	value;
 
 	if (given->count == 0)
 	{
 		problem.type = PROBLEM_EMPTY_LIST;
-		problems_add(reader->problems, &problem);
-		return;
+		problems_add(problems, &problem);
+		return result;
 	}
 
 	/* one more, since a prefix sets two */
-	values->values = MemoryContextAllocHuge(CurrentMemoryContext,
-											sizeof(Datum) * ((Size) given->count + 1));
+	result.values = MemoryContextAllocHuge(CurrentMemoryContext,
+										   sizeof(Datum) * ((Size) given->count + 1));
 	if (def->kind == TAKES_UUID)
 		uuids = MemoryContextAllocHuge(CurrentMemoryContext,
 									   sizeof(pg_uuid_t) * (Size) given->count);
-	if (it)
+	if (given->list)
 	{
-		JsonbValue	array;
-
-		(void) JsonbIteratorNext(&it, &array, true);
+		it = JsonbIteratorInit(given->list);
+		(void) JsonbIteratorNext(&it, &value, true);	/* the array's begin */
 	}
 
 	for (int i = 0; i < given->count; i++)
 	{
-		JsonbValue	value;
+		Datum	   *place = &result.values[result.count];
 
 		CHECK_FOR_INTERRUPTS();
 		if (it)
@@ -342,21 +327,20 @@ read_filter(FilterReader *reader, Filter filter)
 		else
 			value = given->values[i];
 		if (uuids)
-			values->values[good] = UUIDPGetDatum(&uuids[good]);
+			*place = UUIDPGetDatum(&uuids[result.count]);
 
 		problem.type = value.type == jbvNull ? PROBLEM_NULL :
-			filter_kinds[def->kind].read(&value, column, &values->values[good]);
-		if (problem.type == NO_PROBLEM)
-		{
-			good++;
-			continue;
-		}
+			filter_kinds[def->kind].read(&value, column, place);
 		problem.location.index = def->list ? i : -1;
-		problem.permitted = column;
-		problems_add(reader->problems, &problem);
+		if (problem.type == NO_PROBLEM)
+			result.count++;
+		else
+			problems_add(problems, &problem);
 	}
 
-	values->count = uuids ? sort_and_drop_duplicates(uuids, good) : good;
+	if (uuids)
+		result.count = sort_and_drop_duplicates(uuids, result.count);
+	return result;
 }
 
 /* filter_find: the filter of this name, or FILTER_COUNT if there is none */
@@ -426,17 +410,13 @@ hint_for_unknown_key(const char *name, int len)
 void
 given_add(GivenFilter *given, const JsonbValue *value)
 {
-	if (given->count == given->capacity)
-	{
-		if (given->capacity > PG_INT32_MAX / 2)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("too many filters or values of a filter")));
-		given->capacity = Max(1, given->capacity * 4);
-		given->values = given->values == NULL ?
-			palloc(given->capacity * sizeof(JsonbValue)) :
-			repalloc_huge(given->values, given->capacity * sizeof(JsonbValue));
-	}
+	if (given->count > PG_INT32_MAX / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many filters or values of a filter")));
+	if ((size_t) given->count == given->capacity)
+		given->values = grow_array(CurrentMemoryContext, given->values,
+								   &given->capacity, sizeof(JsonbValue));
 	given->present = true;
 	given->values[given->count++] = *value;
 }
@@ -518,14 +498,13 @@ void
 filters_read(Filters *filters, const GivenFilters *given,
 			 const JobsRelation *relation, Problems *problems)
 {
-	FilterReader reader = {filters, given, relation, problems};
-
 	memset(filters, 0, sizeof(*filters));
 	filters->dates_by_creation = pasqal_jobs_date_filter == DATE_FILTER_CREATION;
 
 	for (int filter = 0; filter < FILTER_COUNT; filter++)
 		if (given->of[filter].present)
-			read_filter(&reader, filter);
+			filters->of[filter] = read_filter(filter, &given->of[filter],
+											  label_column_of(filter, relation), problems);
 
 	for (int i = 0; i < given->unknown.count; i++)
 	{

@@ -31,23 +31,9 @@ format_uuid(char *result, const pg_uuid_t *uuid)
 	}
 }
 
-/* Two digits of a number below 100; returns where they end */
-static inline char *
-put_two(char *at, unsigned int value)
-{
-	static const char pairs[] =
-	"00010203040506070809" "10111213141516171819" "20212223242526272829"
-	"30313233343536373839" "40414243444546474849" "50515253545556575859"
-	"60616263646566676869" "70717273747576777879" "80818283848586878889"
-	"90919293949596979899";
-
-	memcpy(at, pairs + 2 * value, 2);
-	return at + 2;
-}
-
 /*
- * The date that lies some days after 2000-01-01, with its T; *bc tells if it
- * is before our era.  Returns where it ends.
+ * Writes the date some days after 2000-01-01, with a T, and sets *bc if it is
+ * before our era.  Returns where the text ends.
  */
 static char *
 put_date(char *at, int days, bool *bc)
@@ -60,17 +46,11 @@ put_date(char *at, int days, bool *bc)
 	*bc = year <= 0;
 	if (*bc)
 		year = 1 - year;
-	if (year > 9999)
-		at += pg_ltoa(year, at);
-	else
-	{
-		at = put_two(at, year / 100);
-		at = put_two(at, year % 100);
-	}
+	at = pg_ultostr_zeropad(at, year, 4);
 	*at++ = '-';
-	at = put_two(at, month);
+	at = pg_ultostr_zeropad(at, month, 2);
 	*at++ = '-';
-	at = put_two(at, day);
+	at = pg_ultostr_zeropad(at, day, 2);
 	*at++ = 'T';
 	return at;
 }
@@ -123,17 +103,15 @@ format_timestamp(char *result, TimestampTz timestamp)
 	memcpy(at, last_date, last_date_len);
 	at += last_date_len;
 
-	at = put_two(at, seconds / SECS_PER_HOUR);
+	at = pg_ultostr_zeropad(at, seconds / SECS_PER_HOUR, 2);
 	*at++ = ':';
-	at = put_two(at, seconds / SECS_PER_MINUTE % MINS_PER_HOUR);
+	at = pg_ultostr_zeropad(at, seconds / SECS_PER_MINUTE % MINS_PER_HOUR, 2);
 	*at++ = ':';
-	at = put_two(at, seconds % SECS_PER_MINUTE);
+	at = pg_ultostr_zeropad(at, seconds % SECS_PER_MINUTE, 2);
 	if (usecs != 0)
 	{
 		*at++ = '.';
-		at = put_two(at, usecs / 10000);
-		at = put_two(at, usecs / 100 % 100);
-		at = put_two(at, usecs % 100);
+		at = pg_ultostr_zeropad(at, usecs, 6);
 	}
 	memcpy(at, "+00:00", 6);
 	at += 6;

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
+#include "parser/parse_relation.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -40,7 +41,7 @@
 #include "jobs_relation.h"
 #include "settings.h"
 
-/* A session that has seen so many relations forgets them and starts anew */
+/* When the cache has so many relations, it is emptied */
 #define MAX_KNOWN_RELATIONS	64
 
 typedef struct KnownRelation
@@ -87,30 +88,13 @@ forget_all(Datum arg, int cacheid, uint32 hashvalue)
 static void
 create_cache(void)
 {
-	HASHCTL		ctl = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(KnownRelation),
-	};
+	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(KnownRelation)};
 
 	known_relations = hash_create("pasqal_jobs relations", MAX_KNOWN_RELATIONS, &ctl,
 								  HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(ENUMOID, forget_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_all, (Datum) 0);
-}
-
-/* Makes room for one more relation */
-static void
-trim_cache(void)
-{
-	HASH_SEQ_STATUS status;
-	KnownRelation *entry;
-
-	if (hash_get_num_entries(known_relations) < MAX_KNOWN_RELATIONS)
-		return;
-	hash_seq_init(&status, known_relations);
-	while ((entry = hash_seq_search(&status)) != NULL)
-		hash_search(known_relations, &entry->relid, HASH_REMOVE, NULL);
 }
 
 /*
@@ -247,6 +231,22 @@ report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 			 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));
 }
 
+/* Could anything of the relation, its policies apart, keep a row from an UPDATE? */
+static bool
+may_keep_rows(Relation rel)
+{
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			TRIGGER_FOR_UPDATE(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED)
+			return true;
+	}
+	return rel->rd_rel->relkind != RELKIND_RELATION ||
+		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules;
+}
+
 /*
  * Looks at the open relation and sets what is known of it.  If it cannot hold
  * jobs, raises 42809 for its kind, 42703 for a missing column, 42804 for one
@@ -271,28 +271,17 @@ check_relation(JobsRelation *relation, bool again)
 				 errdetail_relkind_not_supported(shape->relkind),
 				 errhint("Set pasqal_jobs.jobs_table to the relation that holds the jobs, or make one with create_jobs_table().")));
 
-	relation->may_keep = shape->relkind != RELKIND_RELATION ||
-		rel->rd_rel->relhassubclass || rel->rd_rel->relhasrules;
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
-	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
-
-		if (TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			TRIGGER_FOR_UPDATE(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED)
-			relation->may_keep = true;
-	}
+	relation->may_keep = may_keep_rows(rel);
 	relation->has_row_security = rel->rd_rel->relrowsecurity;
 
 	for (int c = 0; c < COLUMN_COUNT; c++)
 	{
 		const JobColumnDef *column = &job_columns[c];
-		Form_pg_attribute attr = NULL;
+		AttrNumber	attnum = attnameAttNum(rel, column->name, false);
+		const FormData_pg_attribute *attr = attnum == InvalidAttrNumber ? NULL :
+		TupleDescAttr(desc, attnum - 1);
 		const char *reason = NULL;
 
-		for (int i = 0; i < desc->natts && attr == NULL; i++)
-			if (!TupleDescAttr(desc, i)->attisdropped &&
-				strcmp(NameStr(TupleDescAttr(desc, i)->attname), column->name) == 0)
-				attr = TupleDescAttr(desc, i);
 		if (attr == NULL && !again)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -310,19 +299,17 @@ check_relation(JobsRelation *relation, bool again)
 			jobs_relation_changed(relation);
 		if (reason)
 			report_type(rel, c, attr->atttypid, reason);
-		shape->attnum[c] = attr->attnum;
+		shape->attnum[c] = attnum;
 	}
 }
 
-/*
- * Sets what is known of the open relation: what is remembered of it, or else
- * what a look at it tells.
- */
+/* Sets what is known of the open relation, from the cache or by a look at it */
 static void
 learn(JobsRelation *relation, bool again)
 {
 	KnownRelation *entry = hash_search(known_relations, &relation->relid, HASH_FIND, NULL);
 	Relation	rel = relation->rel;
+	HASH_SEQ_STATUS status;
 
 	if (entry && entry->valid)
 	{
@@ -336,7 +323,12 @@ learn(JobsRelation *relation, bool again)
 		check_relation(relation, again);
 		relation->version = ++last_version;
 
-		trim_cache();
+		if (hash_get_num_entries(known_relations) >= MAX_KNOWN_RELATIONS)
+		{
+			hash_seq_init(&status, known_relations);
+			while ((entry = hash_seq_search(&status)) != NULL)
+				hash_search(known_relations, &entry->relid, HASH_REMOVE, NULL);
+		}
 		entry = hash_search(known_relations, &relation->relid, HASH_ENTER, NULL);
 		entry->relation = *relation;
 		entry->relation.rel = NULL;
@@ -405,9 +397,8 @@ check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
 
 /*
  * Citus calls a function on a worker, over a connection of its own, if it was
- * distributed or stands in a query over a distributed table.  There the
- * caller's settings do not hold, and its cancels do not see the lock of the
- * batch.
+ * distributed or is part of a query over a distributed table.  The settings of
+ * the caller do not apply there, and the lock of the batch is not seen there.
  */
 static void
 refuse_between_nodes(void)

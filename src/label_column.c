@@ -161,21 +161,16 @@ int
 label_column_index(const LabelColumn *column, Datum value)
 {
 	const Labels *labels = column->labels;
+	text	   *t = column->is_enum ? NULL : DatumGetTextPP(value);
 
-	if (column->is_enum)
+	for (int i = 0; i < labels->count; i++)
 	{
-		for (int i = 0; i < labels->count; i++)
-			if (DatumGetObjectId(value) == column->label[i])
-				return i;
-	}
-	else
-	{
-		text	   *t = DatumGetTextPP(value);
+		const char *label = labels->label[i];
 
-		for (int i = 0; i < labels->count; i++)
-			if (VARSIZE_ANY_EXHDR(t) == strlen(labels->label[i]) &&
-				memcmp(VARDATA_ANY(t), labels->label[i], strlen(labels->label[i])) == 0)
-				return i;
+		if (t ? VARSIZE_ANY_EXHDR(t) == strlen(label) &&
+			memcmp(VARDATA_ANY(t), label, strlen(label)) == 0 :
+			DatumGetObjectId(value) == column->label[i])
+			return i;
 	}
 	return -1;
 }

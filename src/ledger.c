@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "arrays.h"
 #include "ledger.h"
 
 typedef struct LedgerIndexEntry
@@ -104,23 +105,14 @@ void
 ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 {
 	Assert(ledger->index == NULL);
+	if (ledger->count > PG_INT32_MAX / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many jobs for one call"),
+				 errhint("Narrow the filters, or use cancel_jobs_in_chunks.")));
 	if (ledger->count == ledger->capacity)
-	{
-		size_t		capacity = Max(64, ledger->capacity * 2);
-
-		if (capacity > PG_INT32_MAX)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("too many jobs for one call"),
-					 errhint("Narrow the filters, or use cancel_jobs_in_chunks.")));
-		if (ledger->entries == NULL)
-			ledger->entries = MemoryContextAlloc(ledger->context,
-												 capacity * sizeof(LedgerEntry));
-		else
-			ledger->entries = repalloc_huge(ledger->entries,
-											capacity * sizeof(LedgerEntry));
-		ledger->capacity = capacity;
-	}
+		ledger->entries = grow_array(ledger->context, ledger->entries,
+									 &ledger->capacity, sizeof(LedgerEntry));
 	ledger->entries[ledger->count].id = *id;
 	ledger->entries[ledger->count].outcome = outcome;
 	ledger->count++;

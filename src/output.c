@@ -77,26 +77,6 @@ output_grow(Output *out, size_t more)
 	}
 }
 
-/* Is any of eight bytes below a blank, a quote or a backslash? */
-static inline bool
-needs_escape(const char *at)
-{
-	const uint64 ones = UINT64CONST(0x0101010101010101);
-	const uint64 highs = UINT64CONST(0x8080808080808080);
-	uint64		word;
-	uint64		quote;
-	uint64		backslash;
-
-	memcpy(&word, at, sizeof(word));
-	quote = word ^ (ones * '"');
-	backslash = word ^ (ones * '\\');
-
-	/* each has the high bit of a byte set where that byte is small enough */
-	return (((word - ones * ' ') & ~word) |
-			((quote - ones) & ~quote) |
-			((backslash - ones) & ~backslash)) & highs;
-}
-
 /* How a byte is escaped in a string of JSON: by a letter, as \u00XX, or not */
 static const char escapes[256] = {
 	['"'] = '"', ['\\'] = '\\',
@@ -128,36 +108,25 @@ output_append_json_string(Output *out, const char *text, size_t len)
 	while (text < end)
 	{
 		const char *piece_end = text + Min((size_t) (end - text), PIECE);
-		char	   *at = output_reserve(out, 6 * (size_t) (piece_end - text) + sizeof(uint64));
+		char	   *at = output_reserve(out, 6 * (size_t) (piece_end - text));
 
 		while (text < piece_end)
 		{
-			unsigned char c;
+			unsigned char c = (unsigned char) *text++;
 
-			/* eight bytes that need no escape are the rule */
-			while (piece_end - text >= (ptrdiff_t) sizeof(uint64) && !needs_escape(text))
+			if (likely(escapes[c] == 0))
 			{
-				memcpy(at, text, sizeof(uint64));
-				at += sizeof(uint64);
-				text += sizeof(uint64);
+				*at++ = (char) c;
+				continue;
 			}
-			for (int i = 0; i < (int) sizeof(uint64) && text < piece_end; i++)
+			*at++ = '\\';
+			*at++ = escapes[c];
+			if (escapes[c] == 'u')
 			{
-				c = (unsigned char) *text++;
-				if (likely(escapes[c] == 0))
-					*at++ = (char) c;
-				else
-				{
-					*at++ = '\\';
-					*at++ = escapes[c];
-					if (escapes[c] == 'u')
-					{
-						*at++ = '0';
-						*at++ = '0';
-						*at++ = digits[c >> 4];
-						*at++ = digits[c & 0xF];
-					}
-				}
+				*at++ = '0';
+				*at++ = '0';
+				*at++ = digits[c >> 4];
+				*at++ = digits[c & 0xF];
 			}
 		}
 		out->len = at - out->data;

@@ -11,6 +11,7 @@
 #include "parse_value.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,23 +43,31 @@ typedef struct Text
 	const char *end;
 } Text;
 
+/* Is the next character a digit? */
 static inline bool
-is_digit(char c)
+at_digit(const Text *t)
 {
-	return c >= '0' && c <= '9';
+	return t->at < t->end && *t->at >= '0' && *t->at <= '9';
 }
 
-/* The value of a hexadecimal digit, or -1 */
-static inline int
-hex_digit(char c)
+/* Passes a character if it is the next one */
+static bool
+read_char(Text *t, char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	if (t->at == t->end || *t->at != c)
+		return false;
+	t->at++;
+	return true;
+}
+
+/* Passes an optional sign; is it a minus? */
+static bool
+read_sign(Text *t)
+{
+	if (read_char(t, '-'))
+		return true;
+	(void) read_char(t, '+');
+	return false;
 }
 
 /*
@@ -102,17 +111,13 @@ strip_blanks(const char *text, size_t len)
 		result.at += n;
 
 	/* no byte of a longer blank is a blank of its own, so order is free */
-	for (;;)
-	{
-		size_t		left = (size_t) (result.end - result.at);
-
-		for (n = 1; n <= 3 && n <= left; n++)
-			if (blank_length(result.end - n, result.end) == n)
-				break;
-		if (n > 3 || n > left)
-			return result;
-		result.end -= n;
-	}
+	for (n = 1; n <= 3 && n <= (size_t) (result.end - result.at); n++)
+		if (blank_length(result.end - n, result.end) == n)
+		{
+			result.end -= n;
+			n = 0;
+		}
+	return result;
 }
 
 /* Characters of UTF-8 are counted by the bytes that begin one */
@@ -127,78 +132,74 @@ count_characters(const char *text, size_t len)
 	return count;
 }
 
+/* A text from which "urn:" and then "uuid:" are taken out while it is read */
+typedef struct UuidText
+{
+	Text		rest;
+	char		window[5];		/* read without "urn:"; may become "uuid:" */
+	size_t		count;			/* of characters in the window */
+} UuidText;
+
+/* Reads the next character that is left; false at the end */
+static bool
+read_uuid_char(UuidText *t, char *c)
+{
+	for (;;)
+	{
+		while (t->count < sizeof(t->window) && t->rest.at < t->rest.end)
+		{
+			if (t->rest.end - t->rest.at >= 4 && memcmp(t->rest.at, "urn:", 4) == 0)
+				t->rest.at += 4;
+			else
+				t->window[t->count++] = *t->rest.at++;
+		}
+		if (t->count < sizeof(t->window) || memcmp(t->window, "uuid:", sizeof(t->window)) != 0)
+			break;
+		t->count = 0;
+	}
+	if (t->count == 0)
+		return false;
+	*c = t->window[0];
+	memmove(t->window, t->window + 1, --t->count);
+	return true;
+}
+
 /*
  * uuid_from_text
  *
  * Thirty-two hexadecimal digits, read as Python's uuid.UUID() does: first
  * every "urn:" is taken out, then every "uuid:", then braces around, then
- * hyphens wherever they stand.
+ * hyphens anywhere.
  */
 bool
 uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYTES])
 {
-	const char *at = text;
-	const char *end = text + len;
-	char		digits[PARSE_UUID_BYTES * 2];
+	UuidText	t = {.rest = {text, text + len}};
+	unsigned char uuid[PARSE_UUID_BYTES] = {0};
 	int			ndigits = 0;
+	bool		leading = true; /* only braces so far */
+	bool		closing = false;	/* a brace after something else */
+	char		c;
 
-	/*
-	 * Taking out words and characters is done while reading, by a small queue
-	 * of what survives the first two steps: a survivor of the "urn:" step can
-	 * complete a "uuid:", hence the two stages.
-	 */
-	char		window[5];		/* survivors of "urn:" that may start "uuid:" */
-	int			nwindow = 0;
-	bool		leading = true; /* still among leading braces */
-	bool		closing = false;	/* seen a brace after the start */
-
-	for (;;)
+	while (read_uuid_char(&t, &c))
 	{
-		char		c;
+		bool		brace = c == '{' || c == '}';
 
-		/* fill the window with survivors of the first step */
-		while (nwindow < 5 && at < end)
-		{
-			if (end - at >= 4 && memcmp(at, "urn:", 4) == 0)
-				at += 4;
-			else
-				window[nwindow++] = *at++;
-		}
-		if (nwindow == 0)
-			break;
-		if (nwindow == 5 && memcmp(window, "uuid:", 5) == 0)
-		{
-			nwindow = 0;
-			continue;
-		}
-
-		/* take one survivor of the second step */
-		c = window[0];
-		nwindow--;
-		memmove(window, window + 1, (size_t) nwindow);
-
-		if (c == '{' || c == '}')
-		{
-			/* braces are allowed around only */
-			if (!leading)
-				closing = true;
-			continue;
-		}
-		if (closing)
+		if (brace)
+			closing = !leading;
+		else if (closing)
 			return false;
-		leading = false;
-		if (c == '-')
+		leading = leading && brace;
+		if (brace || c == '-')
 			continue;
-		if (hex_digit(c) < 0 || ndigits == (int) sizeof(digits))
+		if (hex_digit(c) < 0 || ndigits == PARSE_UUID_BYTES * 2)
 			return false;
-		digits[ndigits++] = c;
+		uuid[ndigits / 2] = (unsigned char) (uuid[ndigits / 2] << 4 | hex_digit(c));
+		ndigits++;
 	}
-
-	if (ndigits != (int) sizeof(digits))
+	if (ndigits != PARSE_UUID_BYTES * 2)
 		return false;
-	for (int i = 0; i < PARSE_UUID_BYTES; i++)
-		result[i] = (unsigned char) ((hex_digit(digits[2 * i]) << 4) |
-									 hex_digit(digits[2 * i + 1]));
+	memcpy(result, uuid, sizeof(uuid));
 	return true;
 }
 
@@ -260,29 +261,24 @@ bool
 integer_from_text(const char *text, size_t len, int64_t *result)
 {
 	Text		t = strip_blanks(text, len);
-	bool		negative = false;
+	bool		negative = read_sign(&t);
 	int64_t		value = 0;
 
-	if (count_characters(text, len) > MAX_INTEGER_CHARACTERS)
-		return false;
-
-	if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
-		negative = (*t.at++ == '-');
-	if (t.at == t.end)
+	if (!at_digit(&t) || count_characters(text, len) > MAX_INTEGER_CHARACTERS)
 		return false;
 
 	/* collected as a negative number, for there is one more of those */
-	for (; t.at < t.end; t.at++)
+	for (; at_digit(&t); t.at++)
 	{
 		int			digit = *t.at - '0';
 
-		if (!is_digit(*t.at))
-			return false;
 		if (value < (INT64_MIN + digit) / 10)
 			value = INT64_MIN;
 		else
 			value = value * 10 - digit;
 	}
+	if (t.at != t.end)
+		return false;
 
 	if (negative)
 		*result = value;
@@ -328,6 +324,74 @@ boolean_from_text(const char *text, size_t len, bool *result)
 	return false;
 }
 
+/* A decimal number: digits without a point, times a power of 10 */
+typedef struct Decimal
+{
+	char		digits[MAX_SIGNIFICANT_DIGITS + 32];	/* with room for
+														 * "e-99999" */
+	int			ndigits;
+	int64_t		exponent;
+} Decimal;
+
+/* Digits with a point among them, those after MAX_SIGNIFICANT_DIGITS rounded */
+static bool
+read_mantissa(Text *t, Decimal *decimal)
+{
+	bool		any = false;
+	bool		point = false;
+	bool		lost = false;	/* a digit other than 0 was cut off */
+
+	for (;;)
+	{
+		if (!point && read_char(t, '.'))
+		{
+			point = true;
+			continue;
+		}
+		if (!at_digit(t))
+			break;
+		any = true;
+		if (point)
+			decimal->exponent--;
+		if (decimal->ndigits == MAX_SIGNIFICANT_DIGITS)
+		{
+			decimal->exponent++;
+			lost = lost || *t->at != '0';
+		}
+		else if (decimal->ndigits > 0 || *t->at != '0')
+			decimal->digits[decimal->ndigits++] = *t->at;
+		t->at++;
+	}
+
+	if (decimal->ndigits == 0)
+		decimal->digits[decimal->ndigits++] = '0';
+	else if (lost)
+	{
+		decimal->digits[decimal->ndigits++] = '1';
+		decimal->exponent--;
+	}
+	return any;
+}
+
+/* An optional exponent, which is added to that of the number */
+static bool
+read_exponent(Text *t, Decimal *decimal)
+{
+	int64_t		given = 0;
+	bool		negative;
+
+	if (!read_char(t, 'e') && !read_char(t, 'E'))
+		return true;
+	negative = read_sign(t);
+	if (!at_digit(t))
+		return false;
+	for (; at_digit(t); t->at++)
+		if (given < INT64_C(1000000000000))
+			given = given * 10 + (*t->at - '0');
+	decimal->exponent += negative ? -given : given;
+	return true;
+}
+
 /*
  * A decimal number as Python's float() reads it: blanks around, a sign,
  * digits with a point among them, an exponent.  Not a number, infinities and
@@ -337,85 +401,21 @@ static bool
 parse_number(const char *text, size_t len, double *result)
 {
 	Text		t = strip_blanks(text, len);
-	char		digits[MAX_SIGNIFICANT_DIGITS + 32];
-	int			ndigits = 0;
-	int64_t		exponent = 0;
-	bool		negative = false;
-	bool		any = false;
-	bool		point = false;
-	bool		lost = false;	/* a digit other than 0 was cut off */
+	bool		negative = read_sign(&t);
+	Decimal		decimal = {.ndigits = 0};
 	double		value;
 
-	if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
-		negative = (*t.at++ == '-');
-
-	for (; t.at < t.end; t.at++)
-	{
-		if (*t.at == '.')
-		{
-			if (point)
-				return false;
-			point = true;
-			continue;
-		}
-		if (!is_digit(*t.at))
-			break;
-		any = true;
-		if (point)
-			exponent--;
-		if (ndigits == 0 && *t.at == '0')
-			continue;
-		if (ndigits < MAX_SIGNIFICANT_DIGITS)
-			digits[ndigits++] = *t.at;
-		else
-		{
-			exponent++;
-			lost = lost || *t.at != '0';
-		}
-	}
-	if (!any)
+	if (!read_mantissa(&t, &decimal) || !read_exponent(&t, &decimal) || t.at != t.end)
 		return false;
 
-	if (t.at < t.end && (*t.at == 'e' || *t.at == 'E'))
-	{
-		bool		negative_exponent = false;
-		int64_t		given = 0;
-
-		t.at++;
-		if (t.at < t.end && (*t.at == '+' || *t.at == '-'))
-			negative_exponent = (*t.at++ == '-');
-		if (t.at == t.end)
-			return false;
-		for (; t.at < t.end && is_digit(*t.at); t.at++)
-			if (given < INT64_C(1000000000000))
-				given = given * 10 + (*t.at - '0');
-		exponent += negative_exponent ? -given : given;
-	}
-	if (t.at != t.end)
-		return false;
-
-	if (ndigits == 0)
-		digits[ndigits++] = '0';
-	else if (lost)
-	{
-		digits[ndigits++] = '1';
-		exponent--;
-	}
-
-	/* write the exponent by hand: no locale, no printf */
-	if (exponent > 99999)
-		exponent = 99999;
-	if (exponent < -99999)
-		exponent = -99999;
-	digits[ndigits++] = 'e';
-	digits[ndigits++] = exponent < 0 ? '-' : '+';
-	if (exponent < 0)
-		exponent = -exponent;
-	for (int64_t unit = 10000; unit > 0; unit /= 10)
-		digits[ndigits++] = (char) ('0' + exponent / unit % 10);
-	digits[ndigits] = '\0';
-
-	value = strtod(digits, NULL);
+	/* without a point, strtod does not depend on the locale */
+	if (decimal.exponent > 99999)
+		decimal.exponent = 99999;
+	if (decimal.exponent < -99999)
+		decimal.exponent = -99999;
+	(void) snprintf(decimal.digits + decimal.ndigits, sizeof(decimal.digits) - (size_t) decimal.ndigits,
+					"e%d", (int) decimal.exponent);
+	value = strtod(decimal.digits, NULL);
 	if (isinf(value))
 		return false;
 	*result = negative ? -value : value;
@@ -454,19 +454,10 @@ read_digits(Text *t, int min, int max, int *result)
 	int			value = 0;
 	int			n = 0;
 
-	for (; n < max && t->at < t->end && is_digit(*t->at); n++)
+	for (; n < max && at_digit(t); n++)
 		value = value * 10 + (*t->at++ - '0');
 	*result = value;
 	return n >= min;
-}
-
-static bool
-read_char(Text *t, char c)
-{
-	if (t->at == t->end || *t->at != c)
-		return false;
-	t->at++;
-	return true;
 }
 
 /* Days from 1970-01-01 to a date of the proleptic Gregorian calendar */
@@ -492,6 +483,59 @@ date_exists(int year, int month, int day)
 	return day <= lengths[month - 1] + (month == 2 && leap ? 1 : 0);
 }
 
+/* The time of a day, with seconds and their fraction or without, in *usecs */
+static bool
+read_time(Text *t, int64_t *usecs)
+{
+	int			hour;
+	int			minute;
+	int			second = 0;
+	int			fraction = 0;
+
+	if (!read_digits(t, 1, 2, &hour) || !read_char(t, ':') || !read_digits(t, 1, 2, &minute))
+		return false;
+	if (read_char(t, ':'))
+	{
+		if (!read_digits(t, 1, 2, &second))
+			return false;
+		if (read_char(t, '.'))
+		{
+			const char *start = t->at;
+			int			ignored;
+
+			if (!read_digits(t, 1, 6, &fraction))
+				return false;
+			for (size_t n = (size_t) (t->at - start); n < 6; n++)
+				fraction *= 10;
+			(void) read_digits(t, 0, 6, &ignored);
+		}
+	}
+	*usecs = (hour * 3600 + minute * 60 + second) * USECS_PER_SECOND + fraction;
+	return hour <= 23 && minute <= 59 && second <= 59;
+}
+
+/* An optional offset from UTC, in *minutes east of it */
+static bool
+read_offset(Text *t, int *minutes)
+{
+	bool		west = t->at < t->end && *t->at == '-';
+	int			hours;
+
+	*minutes = 0;
+	if (read_char(t, 'Z') || (!read_char(t, '-') && !read_char(t, '+')))
+		return true;
+	if (!read_digits(t, 2, 2, &hours))
+		return false;
+	if ((read_char(t, ':') || at_digit(t)) && !read_digits(t, 2, 2, minutes))
+		return false;
+	*minutes += hours * 60;
+	if (*minutes >= 24 * 60)
+		return false;
+	if (west)
+		*minutes = -*minutes;
+	return true;
+}
+
 /*
  * datetime_from_text
  *
@@ -508,11 +552,8 @@ datetime_from_text(const char *text, size_t len, int64_t *result)
 	int			year,
 				month,
 				day,
-				hour,
-				minute,
-				second = 0,
-				usec = 0,
-				offset = 0;		/* minutes east of UTC */
+				offset;
+	int64_t		usecs;
 
 	if (parse_number(text, len, &number))
 	{
@@ -522,57 +563,16 @@ datetime_from_text(const char *text, size_t len, int64_t *result)
 
 	if (!read_digits(&t, 4, 4, &year) || !read_char(&t, '-') ||
 		!read_digits(&t, 1, 2, &month) || !read_char(&t, '-') ||
-		!read_digits(&t, 1, 2, &day) ||
+		!read_digits(&t, 1, 2, &day) || !date_exists(year, month, day) ||
 		!(read_char(&t, 'T') || read_char(&t, ' ')) ||
-		!read_digits(&t, 1, 2, &hour) || !read_char(&t, ':') ||
-		!read_digits(&t, 1, 2, &minute))
+		!read_time(&t, &usecs) || !read_offset(&t, &offset))
 		return false;
-
-	if (read_char(&t, ':'))
-	{
-		if (!read_digits(&t, 1, 2, &second))
-			return false;
-		if (read_char(&t, '.'))
-		{
-			const char *start = t.at;
-			int			ignored;
-
-			if (!read_digits(&t, 1, 6, &usec))
-				return false;
-			for (size_t n = (size_t) (t.at - start); n < 6; n++)
-				usec *= 10;
-			(void) read_digits(&t, 0, 6, &ignored);
-		}
-	}
-
-	if (!read_char(&t, 'Z') && t.at < t.end && (*t.at == '+' || *t.at == '-'))
-	{
-		bool		west = (*t.at++ == '-');
-		int			hours;
-		int			minutes = 0;
-
-		if (!read_digits(&t, 2, 2, &hours))
-			return false;
-		if (read_char(&t, ':') ? !read_digits(&t, 2, 2, &minutes) :
-			(t.at < t.end && is_digit(*t.at) && !read_digits(&t, 2, 2, &minutes)))
-			return false;
-		offset = hours * 60 + minutes;
-		if (offset >= 24 * 60)
-			return false;
-		if (west)
-			offset = -offset;
-	}
 
 	/* the regular expression's $ lets one newline pass */
 	(void) read_char(&t, '\n');
 	if (t.at != t.end)
 		return false;
 
-	if (!date_exists(year, month, day) || hour > 23 || minute > 59 || second > 59)
-		return false;
-
-	*result = ((days_from_civil(year, month, day) * SECONDS_PER_DAY +
-				hour * 3600 + minute * 60 + second - offset * 60) * USECS_PER_SECOND +
-			   usec);
+	*result = (days_from_civil(year, month, day) * SECONDS_PER_DAY - offset * 60) * USECS_PER_SECOND + usecs;
 	return true;
 }

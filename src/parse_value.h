@@ -26,6 +26,19 @@
 #define PARSE_UUID_BYTES	16
 #define PARSE_UUID_TEXT		36	/* 8-4-4-4-12 */
 
+/* The value of a hexadecimal digit, or -1 */
+static inline int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 extern bool uuid_from_text(const char *text, size_t len,
 						   unsigned char result[PARSE_UUID_BYTES]);
 extern bool uuid_prefix_from_text(const char *text, size_t len,

@@ -112,10 +112,8 @@ too_many_problems(size_t limit)
 void
 problems_init(Problems *problems, uint64 limit)
 {
-	problems->count = 0;
+	memset(problems, 0, sizeof(*problems));
 	problems->limit = limit;
-	problems->message = NULL;
-	problems->hint = NULL;
 }
 
 /* Appends a label as Python's repr() writes it */

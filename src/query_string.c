@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "parse_value.h"
+
 static const char replacement[] = "\xEF\xBF\xBD";	/* U+FFFD */
 
 /*
@@ -40,18 +42,6 @@ query_string_next(QueryString *query, QueryPiece *piece)
 		return true;
 	}
 	return false;
-}
-
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /*
@@ -125,9 +115,9 @@ percent_decode(char *result, const char *text, size_t len, bool plus_is_blank)
 
 		if (c == '+' && plus_is_blank)
 			c = ' ';
-		else if (c == '%' && len - i > 2 && hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0)
+		else if (c == '%' && len - i > 2 && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0)
 		{
-			c = (char) (hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
+			c = (char) (hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
 			i += 2;
 		}
 		bytes[nbytes++] = c;

@@ -9,8 +9,7 @@
 #ifndef PASQAL_JOBS_REQUEST_H
 #define PASQAL_JOBS_REQUEST_H
 
-#include "filters.h"
-#include "jobs_relation.h"
+#include "filter_values.h"
 
 typedef struct Request
 {

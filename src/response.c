@@ -11,8 +11,10 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 
 #include "columns.h"
 #include "response.h"
@@ -73,6 +75,24 @@ response_detoast(Datum value, size_t limit)
 	return PG_DETOAST_DATUM_PACKED(value);
 }
 
+/* response_text_array: a text array, in memory of the current context */
+void
+response_text_array(TextArray *array, Datum value, size_t limit)
+{
+	ArrayType  *detoasted;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+
+	response_check_size(value, limit);
+	detoasted = DatumGetArrayTypeP(value);
+	deconstruct_array(detoasted, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	array->ndim = ARR_NDIM(detoasted);
+	array->dims = ARR_DIMS(detoasted);
+	array->values = values;
+	array->nulls = nulls;
+}
+
 static int
 compare_jobs(const void *a, const void *b)
 {
@@ -80,20 +100,7 @@ compare_jobs(const void *a, const void *b)
 	const ResponseJob *jb = b;
 
 	CHECK_FOR_INTERRUPTS();
-	if (ja->no_creation_order != jb->no_creation_order)
-		return ja->no_creation_order ? 1 : -1;
-	if (ja->creation_order != jb->creation_order)
-		return ja->creation_order < jb->creation_order ? -1 : 1;
-	return memcmp(&ja->id, &jb->id, UUID_LEN);
-}
-
-/* A full array with more room, in the given context */
-static void *
-grow_array(MemoryContext context, void *array, size_t *capacity, size_t size)
-{
-	*capacity = Max(16, *capacity * 2);
-	return array == NULL ? MemoryContextAlloc(context, *capacity * size) :
-		repalloc_huge(array, *capacity * size);
+	return job_order_compare(&ja->order, &jb->order);
 }
 
 static void
@@ -115,13 +122,7 @@ add_job(TupleTableSlot *row, void *arg)
 		response->jobs = grow_array(response->context, response->jobs,
 									&response->job_capacity, sizeof(ResponseJob));
 	job = &response->jobs[response->job_count];
-	job->no_creation_order = row->tts_isnull[COLUMN_CREATION_ORDER];
-	job->creation_order = job->no_creation_order ? 0 :
-		DatumGetInt64(row->tts_values[COLUMN_CREATION_ORDER]);
-	if (row->tts_isnull[COLUMN_ID])
-		memset(&job->id, 0xFF, UUID_LEN);
-	else
-		job->id = *DatumGetUUIDP(row->tts_values[COLUMN_ID]);
+	job_order_set(&job->order, row, COLUMN_ID, COLUMN_CREATION_ORDER);
 	if (response->in_order && response->job_count > 0)
 		response->in_order = compare_jobs(job - 1, job) <= 0;
 

@@ -8,8 +8,9 @@
 #ifndef PASQAL_JOBS_RESPONSE_H
 #define PASQAL_JOBS_RESPONSE_H
 
-#include "output.h"
+#include "arrays.h"
 #include "cancel.h"
+#include "output.h"
 
 typedef struct Response Response;
 
@@ -40,12 +41,10 @@ typedef struct ResponseEncoder
 extern const ResponseEncoder response_as_jsonb;
 extern const ResponseEncoder response_as_json;
 
-/* A canceled job: where it stands in response->encoded, where in the answer */
+/* A canceled job: its place in the answer, its bytes in response->encoded */
 typedef struct ResponseJob
 {
-	int64		creation_order;
-	pg_uuid_t	id;
-	bool		no_creation_order;	/* null, which comes last */
+	JobOrder	order;
 	uint32		len;
 	size_t		offset;
 } ResponseJob;
@@ -75,12 +74,22 @@ struct Response
 	size_t		error_capacity;
 };
 
+/* A text array, and its elements that are still to be read */
+typedef struct TextArray
+{
+	int			ndim;
+	const int  *dims;
+	const Datum *values;
+	const bool *nulls;
+} TextArray;
+
 extern struct varlena *response_of_cancel(const Request *request,
 										  const ResponseEncoder *encoder,
 										  MemoryContext result_context,
 										  uint64 *canceled);
 extern void response_check_size(Datum value, size_t limit);
 extern struct varlena *response_detoast(Datum value, size_t limit);
+extern void response_text_array(TextArray *array, Datum value, size_t limit);
 pg_noreturn extern void response_too_large(size_t limit);
 
 #endif							/* PASQAL_JOBS_RESPONSE_H */

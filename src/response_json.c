@@ -11,9 +11,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -63,8 +61,8 @@ append_text(Output *out, Datum value)
 }
 
 /*
- * A numeric of jsonb.  An integer below 10000 is a single digit to that base,
- * which is told from its header (see append_integer in response_jsonb.c).
+ * A numeric of jsonb.  The header of an integer below 10000 shows that it is a
+ * single digit to that base (see append_integer in response_jsonb.c).
  */
 static void
 append_numeric(Output *out, const char *value)
@@ -110,7 +108,7 @@ append_element(Output *out, JEntry entry, char *base, uint32 *offset)
 		append_container(out, (JsonbContainer *) aligned);
 }
 
-/* An object or array of jsonb, or the scalar that an array stands for */
+/* An object or array of jsonb, or the scalar in its array */
 static void
 append_container(Output *out, JsonbContainer *container)
 {
@@ -151,34 +149,26 @@ append_jsonb(Output *out, Datum value)
 	append_container(out, &DatumGetJsonbP(value)->root);
 }
 
-/* The elements of a text array that are still to come */
-typedef struct ArrayRest
-{
-	const Datum *values;
-	const bool *nulls;
-} ArrayRest;
-
-/* One dimension of a text array and those below it */
+/* A dimension of a text array, counted from 0, and those below it */
 static void
-append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
+append_dimension(Output *out, TextArray *array, int dim)
 {
 	output_append_literal(out, "[");
-	for (int i = 0; ndim > 0 && i < dims[0]; i++)
+	for (int i = 0; dim < array->ndim && i < array->dims[dim]; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (i > 0)
 			output_append_literal(out, ",");
-		if (ndim > 1)
+		if (dim + 1 < array->ndim)
 		{
-			append_dimension(out, rest, ndim - 1, dims + 1);
+			append_dimension(out, array, dim + 1);
 			continue;
 		}
-		if (*rest->nulls)
+		if (*array->nulls++)
 			output_append_literal(out, "null");
 		else
-			append_text(out, *rest->values);
-		rest->values++;
-		rest->nulls++;
+			append_text(out, *array->values);
+		array->values++;
 	}
 	output_append_literal(out, "]");
 }
@@ -186,18 +176,10 @@ append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
 static void
 append_text_array(Output *out, Datum value)
 {
-	ArrayType  *array;
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
-	ArrayRest	rest;
+	TextArray	array;
 
-	response_check_size(value, JSON_LIMIT);
-	array = DatumGetArrayTypeP(value);
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
-	rest.values = values;
-	rest.nulls = nulls;
-	append_dimension(out, &rest, ARR_NDIM(array), ARR_DIMS(array));
+	response_text_array(&array, value, JSON_LIMIT);
+	append_dimension(out, &array, 0);
 }
 
 static void

@@ -12,9 +12,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -163,7 +161,7 @@ append_text(Output *out, Datum value)
 	return append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
-/* jsonb is a container, or an array that stands for the scalar in it */
+/* jsonb is a container, or an array with a scalar in it */
 static JEntry
 append_jsonb(Output *out, Datum value)
 {
@@ -193,20 +191,13 @@ append_jsonb(Output *out, Datum value)
 	return type | (JEntry) (padding + len);
 }
 
-/* The elements of a text array that are still to come */
-typedef struct ArrayRest
-{
-	const Datum *values;
-	const bool *nulls;
-} ArrayRest;
-
-/* One dimension of a text array and those below it */
+/* A dimension of a text array, counted from 0, and those below it */
 static JEntry
-append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
+append_dimension(Output *out, TextArray *array, int dim)
 {
 	size_t		start = out->len;
 	size_t		container;
-	uint32		count = ndim > 0 ? dims[0] : 0;
+	uint32		count = dim < array->ndim ? array->dims[dim] : 0;
 	uint32		header = count | JB_FARRAY;
 	size_t		total = 0;
 	size_t		head_len = sizeof(header) + count * sizeof(JEntry);
@@ -221,13 +212,12 @@ append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
 		JEntry		meta;
 
 		CHECK_FOR_INTERRUPTS();
-		if (ndim > 1)
-			meta = append_dimension(out, rest, ndim - 1, dims + 1);
+		if (dim + 1 < array->ndim)
+			meta = append_dimension(out, array, dim + 1);
 		else
 		{
-			meta = *rest->nulls ? JENTRY_ISNULL : append_text(out, *rest->values);
-			rest->values++;
-			rest->nulls++;
+			meta = *array->nulls++ ? JENTRY_ISNULL : append_text(out, *array->values);
+			array->values++;
 		}
 		put_jentry(out->data + container, i, meta, &total);
 	}
@@ -239,18 +229,10 @@ append_dimension(Output *out, ArrayRest *rest, int ndim, const int *dims)
 static JEntry
 append_text_array(Output *out, Datum value)
 {
-	ArrayType  *array;
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
-	ArrayRest	rest;
+	TextArray	array;
 
-	response_check_size(value, JENTRY_OFFLENMASK);
-	array = DatumGetArrayTypeP(value);
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
-	rest.values = values;
-	rest.nulls = nulls;
-	return append_dimension(out, &rest, ARR_NDIM(array), ARR_DIMS(array));
+	response_text_array(&array, value, JENTRY_OFFLENMASK);
+	return append_dimension(out, &array, 0);
 }
 
 static JEntry

@@ -42,10 +42,13 @@ init_rows(Rows *rows, FunctionCallInfo fcinfo, const Call *call)
 											  ALLOCSET_DEFAULT_SIZES);
 }
 
+/* Puts a row, made in row_context; the current context becomes old again */
 static void
-put_row(Rows *rows, Datum *values, bool *nulls)
+put_row(Rows *rows, Datum *values, bool *nulls, MemoryContext old)
 {
 	tuplestore_putvalues(rows->result->setResult, rows->result->setDesc, values, nulls);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(rows->row_context);
 }
 
 /* A row (id, NULL, job) for a job that was canceled */
@@ -62,10 +65,7 @@ put_canceled(TupleTableSlot *row, void *arg)
 	response_as_jsonb.encode_job(&rows->job, rows->relation, row);
 	SET_VARSIZE(rows->job.data, rows->job.len);
 	values[2] = PointerGetDatum(rows->job.data);
-	put_row(rows, values, nulls);
-
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(rows->row_context);
+	put_row(rows, values, nulls, old);
 }
 
 /* A row (id, error, NULL) for one that was not */
@@ -77,10 +77,7 @@ put_not_canceled(const pg_uuid_t *id, const char *why, void *arg)
 	Datum		values[3] = {UUIDPGetDatum(id), CStringGetTextDatum(why), (Datum) 0};
 	bool		nulls[3] = {false, false, true};
 
-	put_row(rows, values, nulls);
-
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(rows->row_context);
+	put_row(rows, values, nulls, old);
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs_rows);
@@ -125,10 +122,7 @@ put_foreseen(const pg_uuid_t *id, JobStatus status, const char *why, void *arg)
 		values[1] = ObjectIdGetDatum(rows->labels[status]);
 	if (why)
 		values[2] = CStringGetTextDatum(why);
-	put_row(rows, values, nulls);
-
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(rows->row_context);
+	put_row(rows, values, nulls, old);
 }
 
 /*

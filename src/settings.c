@@ -5,7 +5,7 @@
  *
  * Until the library is loaded in a session a setting is a placeholder that
  * takes any text.  PostgreSQL replaces a placeholder that it then finds
- * invalid by the value below it, with a warning.  A cancel must not go by a
+ * invalid by the value below it, with a warning.  A cancel must not use a
  * value that nobody chose, so the invalid text is remembered here, and calls
  * fail until the setting is set right (see settings_check).
  *

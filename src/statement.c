@@ -69,8 +69,8 @@
 #include "statement.h"
 
 /*
- * How often a filter's value occurs in a text: not at all, so many times, or
- * as an array.  Labels are compared one by one up to FORM_MAX_ORS of them: a
+ * The form of a filter in a statement: absent, the number of its values, or an
+ * array.  Labels are compared one by one up to FORM_MAX_ORS of them: a
  * comparison with an array of an enum would not be pushed down to a foreign
  * server.
  */
@@ -81,12 +81,12 @@
 #define FORM_LONG_ARRAY	255		/* the same, planned for its values */
 
 /*
- * An array longer than this is worth planning for: only with its values at
- * hand can the planner see its length, and hash it.
+ * A statement with an array longer than this is planned for its values: only
+ * then does the planner know the length, and hash the array.
  */
 #define LONG_ARRAY		100
 
-/* A session that has made so many plans forgets them and starts anew */
+/* When so many plans are saved, those not in use are freed */
 #define MAX_SAVED_PLANS	256
 
 /* The batch, the timestamp, two values for the prefix, labels one by one */
@@ -110,11 +110,10 @@ typedef struct SavedPlan
 
 static HTAB *saved_plans = NULL;
 
-/* A statement that is built: its text, if that is wanted, and its parameters */
 typedef struct Statement
 {
 	const Request *request;
-	StringInfo	sql;			/* NULL: parameters only */
+	StringInfoData sql;
 	int			param_count;
 	Oid			param_types[MAX_PARAMS];
 	Datum		param_values[MAX_PARAMS];
@@ -130,19 +129,16 @@ add_param(Statement *statement, Oid type, Datum value)
 	return ++statement->param_count;
 }
 
-/* Appends to the text if there is one */
 static void
 append_sql(Statement *statement, const char *text)
 {
-	if (statement->sql)
-		appendStringInfoString(statement->sql, text);
+	appendStringInfoString(&statement->sql, text);
 }
 
 static void
 append_param(Statement *statement, const char *format, int number)
 {
-	if (statement->sql)
-		appendStringInfo(statement->sql, format, number);
+	appendStringInfo(&statement->sql, format, number);
 }
 
 static uint8
@@ -206,8 +202,7 @@ append_condition(Statement *statement, Filter filter)
 			append_sql(statement, " OR ");
 		while ((dollar = strchr(rest, '$')) != NULL)
 		{
-			if (statement->sql)
-				appendBinaryStringInfo(statement->sql, rest, dollar - rest);
+			appendBinaryStringInfo(&statement->sql, rest, dollar - rest);
 			rest = dollar + 1;
 			if (array)
 				append_param(statement, "ANY ($%d)",
@@ -257,26 +252,25 @@ static void
 append_from(Statement *statement, const char *before)
 {
 	append_sql(statement, before);
-	if (statement->sql)
-		append_sql(statement, jobs_relation_name(statement->request->relation));
+	append_sql(statement, jobs_relation_name(statement->request->relation));
 	append_sql(statement, " AS j");
 }
 
 /*
- * Builds a statement, with its text unless sql is NULL (see the top of this
- * file).  A literal without a type takes the type of its column, so that no
- * type need be named.
+ * Builds a statement (see the top of this file) in the current context.  A
+ * literal without a type takes the type of its column, so that no type need be
+ * named.
  */
 static void
-build_statement(Statement *statement, StringInfo sql, StatementKind kind, const Request *request)
+build_statement(Statement *statement, StatementKind kind, const Request *request)
 {
 	int			batch;
 	int			timestamp;
 	bool		listed;
 
 	statement->request = request;
-	statement->sql = sql;
 	statement->param_count = 0;
+	initStringInfo(&statement->sql);
 	batch = add_param(statement, UUIDOID, request->batch);
 
 	switch (kind)
@@ -344,33 +338,16 @@ cursor_options(const StatementKey *key, const JobsRelation *relation)
 }
 
 static SPIPlanPtr
-prepare_plan(const StatementKey *key, const Request *request)
+prepare_plan(const StatementKey *key, Statement *statement)
 {
-	StringInfoData sql;
-	Statement	statement;
-	SPIPlanPtr	plan;
+	SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql.data, statement->param_count,
+										  statement->param_types,
+										  cursor_options(key, statement->request->relation));
 
-	initStringInfo(&sql);
-	build_statement(&statement, &sql, key->kind, request);
-	plan = SPI_prepare_cursor(sql.data, statement.param_count, statement.param_types,
-							  cursor_options(key, request->relation));
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
-			 SPI_result_code_string(SPI_result), sql.data);
-	pfree(sql.data);
+			 SPI_result_code_string(SPI_result), statement->sql.data);
 	return plan;
-}
-
-static void
-create_saved_plans(void)
-{
-	HASHCTL		ctl = {
-		.keysize = sizeof(StatementKey),
-		.entrysize = sizeof(SavedPlan),
-	};
-
-	saved_plans = hash_create("pasqal_jobs plans", MAX_SAVED_PLANS, &ctl,
-							  HASH_ELEM | HASH_BLOBS);
 }
 
 /* Forgets every plan that no execution is using */
@@ -397,17 +374,19 @@ forget_plans(void)
  * caller makes a plan for itself.
  */
 static SavedPlan *
-fetch_plan(const StatementKey *key, const Request *request)
+fetch_plan(const StatementKey *key, Statement *statement)
 {
+	uint64		version = statement->request->relation->version;
+	HASHCTL		ctl = {.keysize = sizeof(StatementKey), .entrysize = sizeof(SavedPlan)};
 	SavedPlan  *saved;
 	SPIPlanPtr	plan;
 
 	if (saved_plans == NULL)
-		create_saved_plans();
+		saved_plans = hash_create("pasqal_jobs plans", MAX_SAVED_PLANS, &ctl,
+								  HASH_ELEM | HASH_BLOBS);
 
 	saved = hash_search(saved_plans, key, HASH_FIND, NULL);
-	if (saved && saved->plan && saved->version == request->relation->version &&
-		SPI_plan_is_valid(saved->plan))
+	if (saved && saved->plan && saved->version == version && SPI_plan_is_valid(saved->plan))
 		return saved;
 
 	if (saved && saved->users > 0)
@@ -428,10 +407,10 @@ fetch_plan(const StatementKey *key, const Request *request)
 	}
 
 	/* if this fails, the entry stays without a plan */
-	plan = prepare_plan(key, request);
+	plan = prepare_plan(key, statement);
 	SPI_keepplan(plan);
 	saved->plan = plan;
-	saved->version = request->relation->version;
+	saved->version = version;
 	return saved;
 }
 
@@ -514,13 +493,9 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 		jobs_relation_changed(receiver->relation);
 }
 
+/* The end of the rows, and of the receiver */
 static void
-receiver_shutdown(DestReceiver *self)
-{
-}
-
-static void
-receiver_destroy(DestReceiver *self)
+receiver_end(DestReceiver *self)
 {
 }
 
@@ -592,8 +567,8 @@ statement_execute(StatementKind kind, const Request *request,
 		.pub = {
 			.receiveSlot = receive_row,
 			.rStartup = receiver_startup,
-			.rShutdown = receiver_shutdown,
-			.rDestroy = receiver_destroy,
+			.rShutdown = receiver_end,
+			.rDestroy = receiver_end,
 			.mydest = DestNone,
 		},
 		.callback = callback,
@@ -609,14 +584,11 @@ statement_execute(StatementKind kind, const Request *request,
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
 	jobs_relation_verify(request->relation);
 	fill_key(&key, kind, request);
-	saved = fetch_plan(&key, request);
-	receiver.plan = saved ? saved->plan : prepare_plan(&key, request);
-
-	/* SPI leaves its own context as the current one, here and below */
-	MemoryContextSwitchTo(context);
-	build_statement(&statement, NULL, kind, request);
+	build_statement(&statement, kind, request);
 	options.params = param_list(&statement);
+	saved = fetch_plan(&key, &statement);
+	receiver.plan = saved ? saved->plan : prepare_plan(&key, &statement);
 	run_plan(saved, receiver.plan, &options);
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(context); /* SPI leaves its own as the current one */
 	jobs_relation_verify(request->relation);
 }

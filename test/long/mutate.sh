@@ -25,7 +25,7 @@ parse_value.c|memset\(high, 0xFF|memset(high, 0xFE
 parse_value.c|> MILLISECOND_WATERSHED|>= MILLISECOND_WATERSHED
 parse_value.c|\(value == INT64_MIN\) \? INT64_MAX|(value == INT64_MIN) ? 0
 parse_value.c|n < 6; n\+\+|n < 5; n++
-parse_value.c|offset >= 24 \* 60|offset > 24 * 60
+parse_value.c|\*minutes >= 24 \* 60|*minutes > 24 * 60
 parse_value.c|\{"on", true\}|{"on", false}
 query_string.c|s\[0\] == 0xED|s[0] == 0xEE
 query_string.c|c == '\+' && plus_is_blank|c == '+' && !plus_is_blank
@@ -38,11 +38,11 @@ ledger.c|if \(i == 0 |if (i == 1
 statement.c|", end_timestamp = |", start_timestamp = 
 statement.c|FILTER_COUNT\);(?=\s+append_sql\(statement, " RETURNING)|FILTER_USER_ID);
 statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
-response.c|ja->creation_order < jb->creation_order \? -1 : 1|ja->creation_order < jb->creation_order ? 1 : -1
-response.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1
+arrays.c|a->creation_order < b->creation_order \? -1 : 1|a->creation_order < b->creation_order ? 1 : -1
+arrays.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1
 response_jsonb.c|\(JEntry\) \*total|(JEntry) (*total + 1)
 response_jsonb.c|digits\[first\] == 0|digits[first] < 0
-response_json.c|if \(ndim > 1\)|if (ndim > 2)
+response_json.c|if \(dim \+ 1 < array->ndim\)|if (dim + 2 < array->ndim)
 format_value.c|if \(usecs != 0\)|if (usecs > 10)
 format_value.c|year = 1 - year|year = -year
 X

@@ -95,8 +95,19 @@ DROP FUNCTION note, requeue;
 -- chunks so large that their ids are compared with the batch first
 SELECT create_jobs_table('many');
 SET pasqal_jobs.jobs_table = 'many';
-INSERT INTO many (id, batch_id, project_id, runs) SELECT md5(n::text)::uuid, batch(n % 2), project(1), 1 FROM generate_series(1, 120000) AS n;
-CALL cancel_jobs_in_chunks(batch(0), '{}', 100000);
+INSERT INTO many (id, batch_id, project_id, runs) SELECT md5(n::text)::uuid, batch(0), project(1), 1 FROM generate_series(1, 120000) AS n;
+-- and of which one is deleted before its turn
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM many WHERE id = (SELECT id FROM many WHERE status = 'PENDING' ORDER BY creation_order DESC LIMIT 1);
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER lose AFTER UPDATE ON many EXECUTE FUNCTION lose();
+SET client_min_messages = warning;
+CALL cancel_jobs_in_chunks(batch(0), '{}', 60000);
+DROP TRIGGER lose ON many;
+UPDATE many SET status = 'PENDING', batch_id = batch(1) WHERE creation_order % 2 = 0;
 DO $$
 DECLARE
 	named jsonb := (SELECT jsonb_build_object('id', jsonb_agg(md5(n::text)::uuid)) FROM generate_series(1, 120000) AS n);
@@ -104,11 +115,14 @@ DECLARE
 	f bigint;
 BEGIN
 	CALL cancel_jobs_in_chunks(batch(1), named, 100000, c, f);
+	RAISE WARNING '% canceled, % failed', c, f;
 END
 $$;
+RESET client_min_messages;
 SELECT status, count(*) FROM many GROUP BY 1;
 RESET pasqal_jobs.jobs_table;
 DROP TABLE many;
+DROP FUNCTION lose;
 -- a limit of jobs, known before the UPDATE where the first read tells it
 SET pasqal_jobs.max_jobs = 3;
 CREATE FUNCTION updates() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'UPDATE'; RETURN NULL; END $$;

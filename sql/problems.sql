@@ -25,6 +25,8 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"min_runs": true}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": [1]}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"errors": "maybe"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"errors": null}')$$);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"errors": [true]}')$$);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"status": 5}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"origin": ["CLIENT", "MARS"]}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"start_date": "yesterday"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"end_date": {}}')$$);

@@ -227,13 +227,17 @@ ROLLBACK;
 CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
 SELECT id, status, runs FROM nameless ORDER BY id, runs;
 -- of jobs with the same id each is canceled, and what was not is reported once
-UPDATE nameless SET status = 'PENDING' WHERE id IN (job(1), job(2));
+UPDATE nameless SET status = 'PENDING', creation_order = 9 WHERE id IN (job(1), job(2));
 INSERT INTO nameless SELECT * FROM nameless WHERE id IN (job(1), job(3));
 INSERT INTO nameless SELECT * FROM nameless WHERE id = job(2);
 SELECT tried(batch(1));
 SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(2), job(3), job(1))));
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER keep BEFORE UPDATE ON nameless FOR EACH ROW WHEN (NEW.id = job(1)) EXECUTE FUNCTION keep();
+SELECT tried(batch(1));
 RESET pasqal_jobs.jobs_table;
 DROP TABLE nameless;
+DROP FUNCTION keep;
 
 -- a pg_temp in the search_path makes no temporary schema
 \c -
@@ -288,6 +292,11 @@ $$;
 BEGIN; SELECT tops.locked('tops.child'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.over_child'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.parted_p0'); ROLLBACK;
+-- a view with options and a trigger of statements
+CREATE VIEW tops.checked WITH (check_option = cascaded) AS SELECT * FROM tops.parent WHERE runs > 0;
+CREATE FUNCTION tops.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER nothing AFTER UPDATE ON tops.checked EXECUTE FUNCTION tops.nothing();
+BEGIN; SELECT tops.locked('tops.checked'); ROLLBACK;
 -- rules on UPDATE: in its place, or besides it
 CREATE VIEW tops.ruled AS SELECT * FROM tops.parent;
 CREATE RULE besides AS ON UPDATE TO tops.ruled DO ALSO NOTHING;

@@ -31,9 +31,9 @@ query_string.c|s\[0\] == 0xED|s[0] == 0xEE
 query_string.c|c == '\+' && plus_is_blank|c == '+' && !plus_is_blank
 problems.c|problems->count > problems->limit|problems->count >= problems->limit
 problems.c|location->index \+ 1|location->index
-cancel.c|its status is|its status was
+cancel.c|psprintf\(WHY_STATUS,|psprintf("Job cannot be canceled: its status was %s",
 cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!call->named)
-cancel.c|Job was not found in this batch|Job was not found
+cancel.c|call\.named \? WHY_NOT_FOUND|call.named ? WHY_NO_MATCH
 ledger.c|if \(i == 0 |if (i == 1 
 statement.c|", end_timestamp = |", start_timestamp = 
 statement.c|FILTER_COUNT\);(?=\s+append_sql\(statement, " RETURNING)|FILTER_USER_ID);

@@ -262,6 +262,27 @@ SET pasqal_jobs.date_filter = 'creatoin';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.date_filter = 'creation';
 SELECT tried(batch(1), '{"min_runs": 900}');
+-- or a role's setting is not, which RESET would bring back
+\c - :me
+ALTER ROLE regress_pasqal_tenant SET pasqal_jobs.date_filter = 'creatoin';
+\c - regress_pasqal_tenant
+SET client_min_messages = error;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.date_filter = 'creation';
+SELECT tried(batch(1), '{"min_runs": 900}');
+RESET pasqal_jobs.date_filter;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+\c - regress_pasqal_tenant
+SET client_min_messages = error;
+SET pasqal_jobs.date_filter = 'creation';
+SET pasqal_jobs.max_jobs = '2147483647';
+SET pasqal_jobs.chunk_pause = '5ms';
+SELECT tried(batch(1), '{"min_runs": 900}');
+\c - regress_pasqal_tenant
+SET client_min_messages = error;
+SET pasqal_jobs.date_filter = 'creation';
+SET pasqal_jobs.chunk_pause = '-5ms';
+SELECT state, message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
 \c - :me
 SET client_min_messages = warning;
 DROP OWNED BY regress_pasqal_tenant;

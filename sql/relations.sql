@@ -69,6 +69,7 @@ UPDATE "My Schema"."Odd ""Jobs""" SET status = 'PAUSED' WHERE id = job(1);
 SELECT tried(batch(1));
 -- the enum may belong to another extension
 ALTER EXTENSION plpgsql ADD TYPE state;
+ALTER TABLE "My Schema"."Odd ""Jobs""" SET (fillfactor = 90);
 SELECT tried(batch(1), '{"status": ["PAUSED", "RUNNING"]}');
 ALTER EXTENSION plpgsql DROP TYPE state;
 -- rules and triggers that keep no job from being updated

@@ -9,9 +9,11 @@ CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO 
 CREATE TRIGGER note AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION note();
 UPDATE jobs SET status = CASE WHEN creation_order IN (11, 14) THEN 'RUNNING' ELSE 'PENDING' END::jobstatus WHERE creation_order BETWEEN 11 AND 15;
 TRUNCATE committed;
+SET pasqal_jobs.chunk_pause = '1ms';
 CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 SELECT dense_rank() OVER (ORDER BY xid) AS chunk, array_agg(runs ORDER BY runs) AS runs FROM committed GROUP BY xid ORDER BY xid;
 SELECT status, count(*) FROM jobs WHERE batch_id = batch(1) GROUP BY 1 ORDER BY 1;
+RESET pasqal_jobs.chunk_pause;
 CALL cancel_jobs_in_chunks(batch => batch(1));
 DROP TRIGGER note ON jobs;
 -- the same numbers as one call would tell

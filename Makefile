@@ -44,7 +44,7 @@ EXTRA_CLEAN = output_iso
 
 # These need no PostgreSQL to be there yet
 SANDBOX_GOALS = demo demo-api test bench bench-api check-differential check-matrix check-setup check-trust \
-	check-upgrade deb dist help
+	check-upgrade coverage deb dist help
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -87,6 +87,8 @@ check-trust:
 	@test/long/run.sh
 check-upgrade:
 	@test/upgrade.sh
+coverage:
+	@tools/coverage.sh
 deb:
 	@tools/package.sh
 
@@ -107,6 +109,8 @@ about 1 GB on a system with nothing but make:
   make demo           cancels jobs in sample data, and shows it: 10 seconds
   make demo-api       the same over HTTP, with curl: 10 seconds
   make test           all tests: 1 GB of disk, 6 minutes
+  make coverage       all tests, and the lines and branches of src/ that they
+                      run: 1 GB of disk, 8 minutes
   make bench          figures: 4 GB of memory, 20 GB of disk, 15 minutes;
                       leaves test/bench/results.*
   make bench-api      the same over HTTP: 5 minutes; leaves test/bench/api.*

@@ -88,6 +88,27 @@ $$;
 CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
 BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); SELECT told(cancel_jobs(batch(3), '{"max_runs": 100}')); ROLLBACK;
 DROP TRIGGER children ON jobs;
+-- ... and whose call in it fails
+CREATE OR REPLACE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() > 1 THEN
+		RAISE EXCEPTION 'no further';
+	END IF;
+	CREATE SCHEMA passing;
+	DROP SCHEMA passing;
+	PERFORM cancel_jobs(batch(3), '{"max_runs": 100}');
+	RETURN NEW;
+EXCEPTION WHEN raise_exception THEN
+	RAISE NOTICE 'depth %: %', pg_trigger_depth(), SQLERRM;
+	IF pg_trigger_depth() > 1 THEN
+		RAISE;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER children AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
+BEGIN; SELECT told(cancel_jobs(batch(1), '{"max_runs": 100}')); ROLLBACK;
+DROP TRIGGER children ON jobs;
 -- the planner's settings are the session's, before, in and after a call
 CREATE FUNCTION settings() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -150,10 +171,55 @@ RESET TimeZone; RESET DateStyle; RESET IntervalStyle; RESET bytea_output; RESET 
 -- where it cannot be
 BEGIN READ ONLY; SELECT cancel_jobs(batch(1)); ROLLBACK;
 -- many different statements in one session, more than are kept
-SELECT count(DISTINCT tried(batch(1), (SELECT jsonb_object_agg(key, value) FROM
-	(SELECT key, value, row_number() OVER () AS bit FROM jsonb_each(jsonb_build_object('id__starts_with', '0', 'batch_id', batch(1), 'project_id',
+CREATE FUNCTION many_statements(batch uuid) RETURNS bigint LANGUAGE sql AS $$
+SELECT count(DISTINCT tried(batch, (SELECT jsonb_object_agg(key, value) FROM
+	(SELECT key, value, row_number() OVER () AS bit FROM jsonb_each(jsonb_build_object('id__starts_with', '0', 'batch_id', batch, 'project_id',
 		jsonb_build_array(project(1), project(2), project(3)), 'user_id', '["alice", "bob"]'::jsonb, 'status', '["PENDING", "RUNNING"]'::jsonb,
 		'min_runs', 1, 'max_runs', 1000, 'start_date', '1980-01-01T00:00Z', 'origin', '["CLIENT", "AZURE", "UNKNOWN"]'::jsonb))) AS k WHERE n & (1 << bit::int) > 0)))
-FROM generate_series(2, 1022, 2) AS n;
+FROM generate_series(2, 1022, 2) AS n
+$$;
+-- one among them whose preparation failed
+CREATE VIEW twice AS SELECT * FROM jobs UNION ALL SELECT * FROM jobs;
+SET pasqal_jobs.jobs_table = 'twice';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET pasqal_jobs.jobs_table;
+DROP VIEW twice;
+SELECT many_statements(batch(1));
+-- also in the trigger of a cancel, whose own plans must stay meanwhile
+CREATE OR REPLACE FUNCTION cancel_children() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 AND NEW.runs = 100 THEN
+		RAISE NOTICE '%', many_statements(batch(2));
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER children BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION cancel_children();
+BEGIN; SELECT told(cancel_jobs(batch(1))); SELECT told(cancel_jobs(batch(3))); ROLLBACK;
+DROP TRIGGER children ON jobs;
+-- in SQL functions that the planner inlines
+CREATE FUNCTION cancel_pending(batch uuid) RETURNS jsonb LANGUAGE sql AS $$ SELECT cancel_jobs(batch, '{"status": "PENDING"}') $$;
+CREATE FUNCTION pending_rows(batch uuid) RETURNS TABLE (id uuid, error text, job jsonb) STABLE LANGUAGE sql
+	AS $$ SELECT * FROM cancel_jobs_rows(batch, '{"status": "PENDING"}') $$;
+SET compute_query_id = off;
+EXPLAIN (VERBOSE, COSTS OFF) SELECT cancel_pending(batch(1)), id FROM pending_rows(batch(2));
+RESET compute_query_id;
+BEGIN; SELECT told(cancel_pending(batch(1))), right(id::text, 2) AS id, error, job->>'status' AS status FROM pending_rows(batch(2)); ROLLBACK;
+DROP FUNCTION cancel_pending, pending_rows;
+-- in a query that could run in parallel it does not; a false claim that it may
+-- is found by PostgreSQL, in the worker and in the leader
+SELECT set_config(name, 'on', false) IS NOT NULL AS set FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+EXPLAIN (COSTS OFF) SELECT count(*) FROM jobs;
+EXPLAIN (COSTS OFF) SELECT count(cancel_jobs(batch_id)) FROM jobs;
+BEGIN; SELECT told(cancel_jobs(batch(1))); ROLLBACK;
+\set VERBOSITY terse
+ALTER FUNCTION cancel_jobs PARALLEL SAFE;
+SELECT count(cancel_jobs(batch_id)) FROM jobs;
+ALTER FUNCTION cancel_jobs PARALLEL RESTRICTED;
+SELECT count(cancel_jobs(batch_id)) FROM jobs;
+ALTER FUNCTION cancel_jobs PARALLEL UNSAFE;
+\set VERBOSITY default
+SELECT set_config(name, 'off', false) IS NOT NULL AS set FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
 TRUNCATE jobs;
 SELECT submit(batch(1));

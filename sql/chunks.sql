@@ -9,9 +9,11 @@ CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO 
 CREATE TRIGGER note AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION note();
 UPDATE jobs SET status = CASE WHEN creation_order IN (11, 14) THEN 'RUNNING' ELSE 'PENDING' END::jobstatus WHERE creation_order BETWEEN 11 AND 15;
 TRUNCATE committed;
+SET pasqal_jobs.chunk_pause = '1ms';
 CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 SELECT dense_rank() OVER (ORDER BY xid) AS chunk, array_agg(runs ORDER BY runs) AS runs FROM committed GROUP BY xid ORDER BY xid;
 SELECT status, count(*) FROM jobs WHERE batch_id = batch(1) GROUP BY 1 ORDER BY 1;
+RESET pasqal_jobs.chunk_pause;
 CALL cancel_jobs_in_chunks(batch => batch(1));
 DROP TRIGGER note ON jobs;
 -- the same numbers as one call would tell
@@ -95,8 +97,19 @@ DROP FUNCTION note, requeue;
 -- chunks so large that their ids are compared with the batch first
 SELECT create_jobs_table('many');
 SET pasqal_jobs.jobs_table = 'many';
-INSERT INTO many (id, batch_id, project_id, runs) SELECT md5(n::text)::uuid, batch(n % 2), project(1), 1 FROM generate_series(1, 120000) AS n;
-CALL cancel_jobs_in_chunks(batch(0), '{}', 100000);
+INSERT INTO many (id, batch_id, project_id, runs) SELECT md5(n::text)::uuid, batch(0), project(1), 1 FROM generate_series(1, 120000) AS n;
+-- and of which one is deleted before its turn
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM many WHERE id = (SELECT id FROM many WHERE status = 'PENDING' ORDER BY creation_order DESC LIMIT 1);
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER lose AFTER UPDATE ON many EXECUTE FUNCTION lose();
+SET client_min_messages = warning;
+CALL cancel_jobs_in_chunks(batch(0), '{}', 60000);
+DROP TRIGGER lose ON many;
+UPDATE many SET status = 'PENDING', batch_id = batch(1) WHERE creation_order % 2 = 0;
 DO $$
 DECLARE
 	named jsonb := (SELECT jsonb_build_object('id', jsonb_agg(md5(n::text)::uuid)) FROM generate_series(1, 120000) AS n);
@@ -104,11 +117,14 @@ DECLARE
 	f bigint;
 BEGIN
 	CALL cancel_jobs_in_chunks(batch(1), named, 100000, c, f);
+	RAISE WARNING '% canceled, % failed', c, f;
 END
 $$;
+RESET client_min_messages;
 SELECT status, count(*) FROM many GROUP BY 1;
 RESET pasqal_jobs.jobs_table;
 DROP TABLE many;
+DROP FUNCTION lose;
 -- a limit of jobs, known before the UPDATE where the first read tells it
 SET pasqal_jobs.max_jobs = 3;
 CREATE FUNCTION updates() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'UPDATE'; RETURN NULL; END $$;

@@ -34,7 +34,7 @@ $$;
 SELECT create_jobs_table('meddled.plain'), create_jobs_table('meddled.parted', 2), create_jobs_table('meddled.base');
 CREATE TYPE meddled.state AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED', 'PAUSED');
 CREATE TEMP TABLE temporary (LIKE meddled.plain INCLUDING ALL);
-ALTER TABLE temporary ALTER status DROP DEFAULT, ALTER status TYPE meddled.state USING status::text::meddled.state;
+ALTER TABLE temporary ALTER status DROP DEFAULT, ALTER status TYPE meddled.state USING status::text::meddled.state, ADD other jobstatus;
 DO $$
 DECLARE
 	t text;
@@ -114,7 +114,9 @@ SELECT r, d FROM unnest('{meddled.plain,meddled.seen}'::text[]) AS r,
 			('ALTER TABLE meddled.base RENAME TO elsewhere')) AS v (d)
 UNION ALL
 SELECT 'pg_temp.temporary', d FROM (VALUES ('ALTER TYPE meddled.state RENAME VALUE ''PAUSED'' TO ''HELD'''),
-	('ALTER TYPE meddled.state RENAME VALUE ''RUNNING'' TO ''ON'''), ('DROP TYPE meddled.state CASCADE'), ('DROP SCHEMA meddled CASCADE')) AS v (d)
+	('ALTER TYPE meddled.state RENAME VALUE ''RUNNING'' TO ''ON'''),
+	('ALTER TYPE meddled.state RENAME VALUE ''RUNNING'' TO ''x''; ALTER TYPE meddled.state RENAME VALUE ''PENDING'' TO ''RUNNING''; ALTER TYPE meddled.state RENAME VALUE ''x'' TO ''PENDING'''),
+	('ALTER TABLE temporary RENAME COLUMN status TO s; ALTER TABLE temporary RENAME COLUMN other TO status; ALTER TABLE temporary RENAME COLUMN s TO other'), ('DROP TYPE meddled.state CASCADE'), ('DROP SCHEMA meddled CASCADE')) AS v (d)
 UNION ALL
 SELECT 'meddled.parted', d FROM (VALUES ('ALTER TABLE meddled.parted DETACH PARTITION meddled.parted_p0'), ('ALTER TABLE meddled.parted_p1 RENAME TO p'),
 	('DO $x$ BEGIN EXECUTE format(''DROP TABLE %s'', (SELECT tableoid::regclass FROM meddled.parted WHERE batch_id = public.batch(1) LIMIT 1)); END $x$')) AS v (d);
@@ -205,6 +207,9 @@ CALL chunked('CREATE OR REPLACE VIEW meddled.window AS SELECT * FROM jobs WHERE 
 UPDATE jobs SET status = 'PENDING';
 CALL chunked('DROP VIEW meddled.window; CREATE VIEW meddled.window AS SELECT * FROM jobs');
 SELECT set_config('ddl.deed', '', false);
+UPDATE jobs SET status = 'PENDING';
+CALL chunked('ALTER VIEW meddled.window RENAME updated_at TO u; ALTER VIEW meddled.window RENAME created_at TO updated_at; ALTER VIEW meddled.window RENAME u TO created_at');
+SELECT set_config('ddl.deed', '', false);
 DROP TRIGGER z ON jobs;
 TRUNCATE jobs;
 SELECT submit(batch(1));
@@ -257,6 +262,27 @@ SET pasqal_jobs.date_filter = 'creatoin';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.date_filter = 'creation';
 SELECT tried(batch(1), '{"min_runs": 900}');
+-- or a role's setting is not, which RESET would bring back
+\c - :me
+ALTER ROLE regress_pasqal_tenant SET pasqal_jobs.date_filter = 'creatoin';
+\c - regress_pasqal_tenant
+SET client_min_messages = error;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.date_filter = 'creation';
+SELECT tried(batch(1), '{"min_runs": 900}');
+RESET pasqal_jobs.date_filter;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+\c - regress_pasqal_tenant
+SET client_min_messages = error;
+SET pasqal_jobs.date_filter = 'creation';
+SET pasqal_jobs.max_jobs = '2147483647';
+SET pasqal_jobs.chunk_pause = '5ms';
+SELECT tried(batch(1), '{"min_runs": 900}');
+\c - regress_pasqal_tenant
+SET client_min_messages = error;
+SET pasqal_jobs.date_filter = 'creation';
+SET pasqal_jobs.chunk_pause = '-5ms';
+SELECT state, message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
 \c - :me
 SET client_min_messages = warning;
 DROP OWNED BY regress_pasqal_tenant;

@@ -49,6 +49,11 @@ SELECT tried(batch(1), '{"min_runs": 2147483648}');
 SELECT tried(batch(1), '{"max_runs": 99999999999999999999999999}');
 SELECT tried(batch(1), '{"max_runs": "-99999999999999999999999999"}');
 SELECT tried(batch(1), '{"max_runs": 2e2}');
+-- blanks are those of Unicode
+SELECT bool_and(tried(batch(1), jsonb_build_object('min_runs', b || '301' || b)) = tried(batch(1), '{"min_runs": 301}')) AS blank
+FROM unnest(ARRAY[E'\t', E'\r\n', E'\u0085', E'\u00A0', E'\u1680', E'\u2000', E'\u2005', E'\u200A', E'\u2028', E'\u2029', E'\u202F', E'\u205F', E'\u3000']) AS b;
+SELECT count(*) AS no_blank FROM unnest(ARRAY[E'\u0084', E'\u00A1', E'\u1681', E'\u200B', E'\u202A', E'\u2060', E'\u3001', E'\x1F']) AS b,
+	 LATERAL failure(format('SELECT cancel_jobs(batch(1), %L)', jsonb_build_object('min_runs', '301' || b))) WHERE state = '22023';
 -- errors
 SELECT tried(batch(1), '{"errors": true}');
 SELECT tried(batch(1), '{"errors": false}');
@@ -73,7 +78,20 @@ SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'sta
 FROM unnest(ARRAY['2023-03-20T13:00:00Z', '2023-03-20 13:00', '2023-03-20T13:00:00', '2023-03-20T13:00:00.000000',
 				  '2023-03-20T15:00:00+02:00', '2023-03-20T15:00:00+0200', '2023-03-20T15:00:00+02', '2023-3-20T13:00Z',
 				  '2023-03-19T23:00-14:00', '2023-03-20T13:00:00.000000999999Z', '1679317200', '1679317200.0', ' 1679317200e0 ',
-				  '1679317200000', '1679317200000000', '2023-03-20T13:00Z' || E'\n']) AS spelling;
+				  '1679317200000', '1679317200000000', '2023-03-20T13:00Z' || E'\n', '2023-03-20T16:00+02:60',
+				  '2023-03-20T13:0', '2023-03-20T13:0:0.0Z', '+16793172.e+2', '1679317200e-00', '000001679317.2E3', '.00000016793172e16', '1679317200000000000E-9',
+				  '1679317199.9999999']) AS spelling;
+-- numbers with more digits, or larger, than a double holds
+SELECT left(spelling, 12) AS spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 3, 4' AS as_meant
+FROM unnest(ARRAY['1679317200.' || repeat('0', 1000), '1679317200.' || repeat('0', 1000) || '1', '1679317199.' || repeat('9', 1000), '0', '-0', '0e7', '1e-100000', '1e-' || repeat('9', 20), '-1', '-4e20', '-1e-7']) AS spelling;
+-- halves of a microsecond are rounded to even
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, start_timestamp) SELECT batch(3), project(1), n, '1970-01-01 00:00+00'::timestamptz + n * interval '1 us' FROM generate_series(0, 4) AS n;
+SELECT n, (SELECT count(*) FROM cancel_jobs_preview(batch(3), jsonb_build_object('start_date', n))) AS jobs
+FROM unnest('{0.0000005,0.0000015,0.0000025,0.0000035}'::numeric[]) AS n ORDER BY n;
+ROLLBACK;
+-- leap years
+SELECT tried(batch(1), '{"start_date": "2000-02-29T00:00Z", "end_date": "2024-02-29T00:00Z"}');
 SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 4' AS as_meant
 FROM unnest(ARRAY['2023-03-20T13:00:00.000001Z', '2023-03-20T13:00:00.0000019Z', '1679317200.000001', '1679317200000.001']) AS spelling;
 SELECT tried(batch(1), '{"start_date": 1679317200, "status": "RUNNING"}'), tried(batch(1), '{"start_date": 1679317200000.001, "status": "RUNNING"}');

@@ -51,6 +51,12 @@ BEGIN; SELECT told(pasqal_jobs.cancel_jobs(batch(1), '{"status": ["CANCELING", "
 SELECT body FROM pasqal_jobs.cancel_jobs_http(batch(1)::text, 'status=CANCELLING&origin=OVH');
 SELECT * FROM pasqal_jobs.cancel_jobs_preview(batch(1), '{"status": "CANCELING"}');
 CALL pasqal_jobs.cancel_jobs_in_chunks(batch(1), '{"status": ["PENDING", "CANCELING"]}');
+-- labels as Python shows them
+ALTER TYPE jobstatus ADD VALUE 'it''s';
+ALTER TYPE jobstatus ADD VALUE '"quoted"';
+ALTER TYPE jobstatus ADD VALUE '''both"';
+ALTER TYPE jobstatus ADD VALUE E'\\ \t\n\r\x01\x7f';
+SELECT body #>> '{detail,0,msg}' AS msg FROM pasqal_jobs.cancel_jobs_http(batch(1)::text, 'status=x');
 -- more labels than are compared one by one
 DO $$
 BEGIN
@@ -65,6 +71,37 @@ DROP TABLE app_jobs;
 DROP TYPE jobstatus;
 DROP EXTENSION pasqal_jobs;
 DROP SCHEMA pasqal_jobs;
+-- dropped and created again in one session: what it remembers of a table that
+-- stayed, and of statements, is of the old one
+CREATE EXTENSION pasqal_jobs;
+SELECT create_jobs_table('app_jobs');
+ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text;
+INSERT INTO app_jobs (id, batch_id, project_id, runs, status) SELECT job(n), batch(1), project(1), n, 'PENDING' FROM generate_series(1, 4) AS n;
+SET pasqal_jobs.jobs_table = 'app_jobs';
+PREPARE again (jsonb) AS SELECT told(cancel_jobs(batch(1), $1));
+EXECUTE again ('{"max_runs": 1}');
+DROP EXTENSION pasqal_jobs;
+EXECUTE again ('{"max_runs": 2}');
+CREATE EXTENSION pasqal_jobs;
+EXECUTE again ('{"max_runs": 2}');
+-- in one transaction, which is rolled back and then not
+BEGIN;
+DROP EXTENSION pasqal_jobs;
+CREATE EXTENSION pasqal_jobs;
+EXECUTE again ('{"max_runs": 3}');
+ROLLBACK;
+EXECUTE again ('{"max_runs": 3}');
+BEGIN;
+DROP EXTENSION pasqal_jobs;
+CREATE EXTENSION pasqal_jobs;
+ALTER TABLE app_jobs ALTER status TYPE jobstatus USING status::jobstatus, ALTER origin TYPE origin USING origin::origin;
+EXECUTE again ('{"status": "PENDING"}');
+COMMIT;
+SELECT * FROM cancel_jobs_preview(batch(1), '{"status": "CANCELED"}') ORDER BY id;
+DEALLOCATE again;
+RESET pasqal_jobs.jobs_table;
+DROP TABLE app_jobs;
+DROP EXTENSION pasqal_jobs;
 -- whoever may create in the database may install it
 CREATE ROLE regress_pasqal_owner;
 SELECT format('GRANT CREATE ON DATABASE %I TO regress_pasqal_owner', current_database()) \gexec

@@ -25,6 +25,8 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"min_runs": true}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"max_runs": [1]}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"errors": "maybe"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"errors": null}')$$);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"errors": [true]}')$$);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"status": 5}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"origin": ["CLIENT", "MARS"]}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"start_date": "yesterday"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"end_date": {}}')$$);
@@ -57,7 +59,16 @@ FROM (VALUES ('id', ''), ('id', '0000000100004000800000000000000'), ('id', '0000
 			 ('start_date', '2023-01-01T00:00:00.Z'), ('start_date', '2023-01-01T00:00:00.1234567890123Z'), ('start_date', '2023-01-01T00:00z'),
 			 ('start_date', '2023-01-01T00:00+24:00'), ('start_date', '2023-01-01T00:00+2'), ('start_date', '2023-01-01T00:00 +02:00'),
 			 ('start_date', ' 2023-01-01T00:00Z'), ('start_date', '2023-01-01T00:00Z '), ('start_date', '2023-01-01t00:00Z'),
+			 ('start_date', '1900-02-29T00:00Z'), ('start_date', '2023-00-01T00:00Z'), ('start_date', '2023-01-00T00:00Z'), ('start_date', '2023-04-31T00:00Z'),
+			 ('start_date', '202-01-01T00:00Z'), ('start_date', '2023/01-01T00:00Z'), ('start_date', '2023-x-01T00:00Z'), ('start_date', '2023-01/01T00:00Z'),
+			 ('start_date', '2023-01-T00:00Z'), ('start_date', '2023-01-01'), ('start_date', '2023-01-01T:00Z'), ('start_date', '2023-01-01T00-00Z'),
+			 ('start_date', '2023-01-01T00:Z'), ('start_date', '2023-01-01T00:00:Z'), ('start_date', '2023-01-01T00:00+02:'), ('start_date', '2023-01-01T00:00+02:0'),
+			 ('start_date', '2023-01-01T00:00+020'), ('start_date', '2023-01-01T00:00-24:00'),
+			 ('start_date', '1e'), ('start_date', '1e+'), ('start_date', '1e-x'), ('start_date', '1.5.5'), ('start_date', '.'), ('start_date', '+'), ('start_date', '5x'),
+			 ('start_date', '1e99999999999999999999'), ('start_date', '-1e309'),
 			 ('start_date', '2023-01-01T00'), ('start_date', '2023-01-01T00:00:00 UTC'), ('start_date', '1_000')) AS v (filter, value);
+-- longer than a label can be
+SELECT state, message FROM failure(format($$SELECT cancel_jobs(batch(1), '{"status": "PENDING%s"}')$$, repeat(' ', 57)));
 -- SQL in every filter is just a bad or an unmatched value
 SELECT filter, tried(batch(1), jsonb_build_object(filter, $$'; UPDATE jobs SET status = 'CANCELED'; --$$)) FROM unnest('{user_id,id__starts_with}'::text[]) AS filter;
 SELECT count(*) FROM unnest('{id,batch_id,project_id,status,min_runs,max_runs,errors,origin,start_date,end_date,x}'::text[]) AS filter,

@@ -46,6 +46,11 @@ ALTER TABLE "My Schema"."Odd ""Jobs""" RENAME COLUMN progres TO progress;
 ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN runs TYPE bigint;
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN runs TYPE int;
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN updated_at TYPE timestamp;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN updated_at TYPE timestamptz, ALTER COLUMN end_timestamp TYPE date;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN end_timestamp TYPE timestamptz;
 ALTER TABLE "My Schema"."Odd ""Jobs""" ALTER COLUMN origin TYPE char(7);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 CREATE TYPE state AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR');
@@ -62,6 +67,23 @@ SELECT tried(batch(1), '{"status": ["RUNNING", "ERROR"]}');
 ALTER TYPE state ADD VALUE 'PAUSED';
 UPDATE "My Schema"."Odd ""Jobs""" SET status = 'PAUSED' WHERE id = job(1);
 SELECT tried(batch(1));
+-- the enum may belong to another extension
+ALTER EXTENSION plpgsql ADD TYPE state;
+ALTER TABLE "My Schema"."Odd ""Jobs""" SET (fillfactor = 90);
+SELECT tried(batch(1), '{"status": ["PAUSED", "RUNNING"]}');
+ALTER EXTENSION plpgsql DROP TYPE state;
+-- rules and triggers that keep no job from being updated
+CREATE RULE nothing AS ON DELETE TO "My Schema"."Odd ""Jobs""" DO INSTEAD NOTHING;
+CREATE FUNCTION "My Schema".never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER at_insert BEFORE INSERT ON "My Schema"."Odd ""Jobs""" FOR EACH ROW EXECUTE FUNCTION "My Schema".never();
+CREATE TRIGGER disabled BEFORE UPDATE ON "My Schema"."Odd ""Jobs""" FOR EACH ROW EXECUTE FUNCTION "My Schema".never();
+ALTER TABLE "My Schema"."Odd ""Jobs""" DISABLE TRIGGER disabled;
+SELECT tried(batch(1), '{"status": "RUNNING"}');
+DROP RULE nothing ON "My Schema"."Odd ""Jobs""";
+SELECT tried(batch(1), '{"status": "RUNNING"}');
+DROP TRIGGER at_insert ON "My Schema"."Odd ""Jobs""";
+DROP TRIGGER disabled ON "My Schema"."Odd ""Jobs""";
+DROP FUNCTION "My Schema".never;
 -- a label or a schema with another name is noticed
 ALTER TYPE state RENAME VALUE 'PENDING' TO 'WAITING';
 SELECT message, detail FROM failure($$SELECT cancel_jobs(batch(1))$$);
@@ -92,6 +114,16 @@ SELECT tried(batch(1), '{"status": "RUNNING", "origin": "UNKNOWN"}');
 CREATE DOMAIN job_state AS text CHECK (VALUE <> 'LOST');
 ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state;
 SELECT tried(batch(1), '{"status": "RUNNING"}');
+
+-- but equal must mean the same text
+CREATE COLLATION any_case (provider = libc, locale = 'C');
+UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'any_case';
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE varchar COLLATE any_case;
+SELECT state, message, detail FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ALTER TABLE mine.jobs ALTER COLUMN status TYPE job_state, ALTER COLUMN origin TYPE text COLLATE any_case;
+SELECT state, message, detail FROM failure($$SELECT cancel_jobs(batch(1), '{"origin": "AZURE"}')$$);
+ALTER TABLE mine.jobs ALTER COLUMN origin TYPE text;
+DROP COLLATION any_case;
 
 CREATE DOMAIN open_state AS state CHECK (VALUE <> 'PAUSED');
 ALTER TABLE mine.jobs ALTER COLUMN status TYPE open_state USING 'PENDING';
@@ -173,6 +205,41 @@ DROP VIEW all_jobs;
 DROP FUNCTION update_all_jobs;
 DROP DOMAIN job_state;
 DROP TYPE state;
+-- jobs without an id, and without a creation_order
+CREATE TABLE nameless (LIKE jobs INCLUDING DEFAULTS);
+ALTER TABLE nameless ALTER id DROP NOT NULL, ALTER creation_order DROP NOT NULL;
+INSERT INTO nameless SELECT * FROM jobs WHERE id IN (job(1), job(2), job(3), job(4), job(5));
+UPDATE nameless SET creation_order = NULL WHERE id IN (job(1), job(2), job(3));
+INSERT INTO nameless (id, batch_id, project_id, runs, status) VALUES (NULL, batch(1), project(1), 1, 'PENDING'), (NULL, batch(1), project(1), 2, 'PENDING'), (NULL, batch(1), project(1), 3, 'DONE');
+SET pasqal_jobs.jobs_table = 'nameless';
+SELECT * FROM cancel_jobs_preview(batch(1)) ORDER BY id;
+SELECT tried(batch(1));
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2), job(77))));
+BEGIN;
+SELECT array_agg(concat(j->>'id', ' ', j->>'creation_order')) FROM jsonb_array_elements(cancel_jobs(batch(1)) #> '{data,jobs}') AS j;
+ROLLBACK;
+BEGIN; SELECT body #> '{data,jobs,5,id}' AS id, json_array_length(body #> '{data,jobs}') AS jobs FROM cancel_jobs_http(batch(1)::text); ROLLBACK;
+BEGIN; SELECT id, error, job->>'runs' AS runs FROM cancel_jobs_rows(batch(1)) ORDER BY id, job->>'runs'; ROLLBACK;
+BEGIN;
+SELECT jsonb_array_length(a->'data'->'jobs') AS jobs, (SELECT count(*) FROM jsonb_object_keys(a->'data'->'errors')) AS errors
+FROM cancel_jobs(batch(1), (SELECT jsonb_build_object('id', jsonb_agg(x)) FROM (SELECT md5(n::text)::uuid FROM generate_series(1, 60000) AS n UNION SELECT job(1)) AS y (x))) AS a;
+ROLLBACK;
+-- chunks leave those without an id alone
+CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
+SELECT id, status, runs FROM nameless ORDER BY id, runs;
+-- of jobs with the same id each is canceled, and what was not is reported once
+UPDATE nameless SET status = 'PENDING', creation_order = 9 WHERE id IN (job(1), job(2));
+INSERT INTO nameless SELECT * FROM nameless WHERE id IN (job(1), job(3));
+INSERT INTO nameless SELECT * FROM nameless WHERE id = job(2);
+SELECT tried(batch(1));
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(2), job(3), job(1))));
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER keep BEFORE UPDATE ON nameless FOR EACH ROW WHEN (NEW.id = job(1)) EXECUTE FUNCTION keep();
+SELECT tried(batch(1));
+RESET pasqal_jobs.jobs_table;
+DROP TABLE nameless;
+DROP FUNCTION keep;
+
 -- a pg_temp in the search_path makes no temporary schema
 \c -
 SET search_path = pg_temp, public;
@@ -184,6 +251,26 @@ SELECT set_config('search_path', string_agg('on_path_' || n, ', ') || ', public'
 SELECT count(*) >= 0 AS done FROM cancel_jobs_preview(batch(1));
 RESET search_path;
 DO $$ BEGIN FOR n IN 1 .. 40 LOOP EXECUTE format('DROP SCHEMA on_path_%s', n); END LOOP; END $$;
+
+-- a session that cancels in more relations than it remembers
+CREATE SCHEMA many;
+SELECT count(create_jobs_table('many.jobs' || n)) FROM generate_series(1, 70) AS n;
+DO $$
+BEGIN
+	FOR round IN 1 .. 2 LOOP
+		FOR n IN 1 .. 70 LOOP
+			EXECUTE format('INSERT INTO many.jobs%s (batch_id, project_id, runs) VALUES (batch(1), project(1), %s)', n, n);
+			PERFORM set_config('pasqal_jobs.jobs_table', 'many.jobs' || n, false);
+			IF (cancel_jobs(batch(1)) #>> '{data,jobs,0,runs}')::int <> n THEN
+				RAISE EXCEPTION 'not a job of jobs%', n;
+			END IF;
+		END LOOP;
+	END LOOP;
+END
+$$;
+SET client_min_messages = warning;
+DROP SCHEMA many CASCADE;
+RESET client_min_messages;
 
 -- a partition whose DETACH was interrupted, a child of inheritance, views that select from each other
 RESET pasqal_jobs.jobs_table;
@@ -206,6 +293,41 @@ $$;
 BEGIN; SELECT tops.locked('tops.child'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.over_child'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.parted_p0'); ROLLBACK;
+-- a view with options and a trigger of statements
+CREATE VIEW tops.checked WITH (check_option = cascaded) AS SELECT * FROM tops.parent WHERE runs > 0;
+CREATE FUNCTION tops.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER nothing AFTER UPDATE ON tops.checked EXECUTE FUNCTION tops.nothing();
+BEGIN; SELECT tops.locked('tops.checked'); ROLLBACK;
+-- rules on UPDATE: in its place, or besides it
+CREATE VIEW tops.ruled AS SELECT * FROM tops.parent;
+CREATE RULE besides AS ON UPDATE TO tops.ruled DO ALSO NOTHING;
+BEGIN; SELECT tops.locked('tops.ruled'); ROLLBACK;
+CREATE RULE instead AS ON UPDATE TO tops.ruled DO INSTEAD
+	UPDATE tops.parent SET status = NEW.status, updated_at = NEW.updated_at, end_timestamp = NEW.end_timestamp WHERE id = OLD.id RETURNING *;
+BEGIN; SELECT tops.locked('tops.ruled'); ROLLBACK;
+-- a view that runs as its caller is a way to the table only for who may update that
+CREATE ROLE regress_pasqal_viewer;
+GRANT USAGE ON SCHEMA tops TO regress_pasqal_viewer;
+CREATE VIEW tops.invoker WITH (security_invoker) AS SELECT * FROM tops.parent;
+GRANT SELECT, UPDATE ON tops.invoker TO regress_pasqal_viewer;
+GRANT SELECT ON tops.parent TO regress_pasqal_viewer;
+SET ROLE regress_pasqal_viewer;
+\set VERBOSITY terse
+BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
+\set VERBOSITY default
+RESET ROLE;
+GRANT UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqal_viewer;
+SET ROLE regress_pasqal_viewer;
+BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
+RESET ROLE;
+-- views that cannot be updated
+CREATE FUNCTION tops.all_jobs() RETURNS SETOF tops.parent LANGUAGE sql AS $$ SELECT * FROM tops.parent $$;
+CREATE VIEW tops.of_function AS SELECT * FROM tops.all_jobs();
+CREATE VIEW tops.of_join AS SELECT p.* FROM tops.parent AS p JOIN tops.parted AS q USING (id);
+SET pasqal_jobs.jobs_table = 'tops.of_function';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'tops.of_join';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 CREATE VIEW tops.a AS SELECT * FROM tops.parent;
 CREATE VIEW tops.b AS SELECT * FROM tops.a;
 CREATE OR REPLACE VIEW tops.a AS SELECT * FROM tops.b;
@@ -213,6 +335,7 @@ SET pasqal_jobs.jobs_table = 'tops.a';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET client_min_messages = warning;
 DROP SCHEMA tops CASCADE;
+DROP ROLE regress_pasqal_viewer;
 RESET client_min_messages;
 RESET pasqal_jobs.jobs_table;
 -- a session that Citus opens from one node to another

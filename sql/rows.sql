@@ -55,6 +55,27 @@ ALTER TABLE jobs ALTER COLUMN status TYPE text;
 UPDATE jobs SET status = 'PAUSED' WHERE id = job(1);
 SELECT status, error FROM cancel_jobs_preview(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2))));
 ROLLBACK;
+-- a label of ours that is another one by the end, or gone from the beginning
+BEGIN;
+ALTER TABLE jobs ALTER COLUMN status TYPE text, ALTER COLUMN status SET DEFAULT 'PENDING';
+CREATE FUNCTION swap_labels() RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_setting('test.swapped', true) IS DISTINCT FROM 'yes' THEN
+		PERFORM set_config('test.swapped', 'yes', true);
+		ALTER TYPE jobstatus RENAME VALUE 'DONE' TO 'x';
+		ALTER TYPE jobstatus RENAME VALUE 'ERROR' TO 'DONE';
+		ALTER TYPE jobstatus RENAME VALUE 'x' TO 'ERROR';
+	END IF;
+	RETURN true;
+END
+$$;
+CREATE VIEW swapping AS SELECT * FROM jobs WHERE swap_labels();
+SET LOCAL pasqal_jobs.jobs_table = 'swapping';
+SELECT state, message, hint FROM failure($$SELECT * FROM cancel_jobs_preview(batch(1))$$);
+SET LOCAL pasqal_jobs.jobs_table = 'jobs';
+ALTER TYPE jobstatus RENAME VALUE 'DONE' TO 'FINISHED';
+SELECT state, message, hint FROM failure($$SELECT * FROM cancel_jobs_preview(batch(1))$$);
+ROLLBACK;
 -- bad filters
 \x on
 SELECT * FROM failure($$SELECT * FROM cancel_jobs_rows(batch(1), '{"statsu": 1}')$$);

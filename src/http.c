@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "common/string.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -85,7 +86,8 @@ text_in_utf8(text *t, size_t *len)
 {
 	char	   *result = text_to_cstring(t);
 
-	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+	/* ASCII needs no conversion, and not every encoding has one */
+	if (GetDatabaseEncoding() != PG_SQL_ASCII && !pg_is_ascii(result))
 		result = pg_server_to_any(result, strlen(result), PG_UTF8);
 	*len = strlen(result);
 	return result;

@@ -14,7 +14,7 @@
 
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
 SANDBOX_PG_PACKAGES=plproxy
-sandbox_create libipc-run-perl perl curl pgbouncer python3 python3-asyncpg python3-fastapi python3-greenlet \
+sandbox_create libipc-run-perl perl curl procps pgbouncer python3 python3-asyncpg python3-fastapi python3-greenlet \
 	python3-httptools python3-jsonschema python3-jwt python3-psycopg python3-psycopg-pool python3-psycopg2 \
 	python3-pydantic python3-sqlalchemy python3-starlette python3-uvicorn python3-uvloop
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"

@@ -5,17 +5,18 @@
 #	test/long/run.sh [PART...]
 #
 # Parts: lint model oracle ddl torture deadlocks crash limits sanitizers fuzz
-# sqlsmith mutations assertions (default: all of them, about an hour on two cores).
+# sqlsmith mutations assertions valgrind (default: all of them, about two hours on
+# two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint model oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions)
+[ $# -gt 0 ] || parts=(lint model oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions valgrind)
 seed=${TRUST_SEED:-20230323}
 
-sandbox_create postgresql-common libipc-run-perl perl
+sandbox_create postgresql-common libipc-run-perl perl python3
 results=$SANDBOX/results
 mkdir "$results"
 PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
@@ -38,7 +39,7 @@ figures() {
 		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
-		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions)' ;;
+		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions|valgrind)' ;;
 	esac
 }
 
@@ -67,6 +68,7 @@ run_part() {
 		model) "$PROJECT/test/model/run.sh" ;;
 		mutations) "$here/mutate.sh" ;;
 		assertions) "$here/assert.sh" ;;
+		valgrind) "$here/valgrind.sh" ;;
 		*) say "no such part: $1"; return 2 ;;
 	esac
 }

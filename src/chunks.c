@@ -293,6 +293,7 @@ cancel_chunk(Work *work, size_t count)
 
 	MemoryContextSwitchTo(call->context);
 	MemoryContextDelete(chunk);
+	SEAM("before-commit");
 	SPI_commit();
 	work->canceled += canceled;
 	work->done += count;
@@ -443,6 +444,7 @@ cancel_work_list(Work *work, size_t chunk_size, instr_time start)
 			{
 				show_progress(work, false);
 				pause_between_chunks();
+				SEAM("between-chunks");
 			}
 		}
 	}

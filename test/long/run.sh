@@ -5,14 +5,14 @@
 #	test/long/run.sh [PART...]
 #
 # Parts: oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith lint
-# mutations assertions (default: all of them, about an hour on two cores).
+# mutations assertions races (default: all of them, about an hour on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions)
+[ $# -gt 0 ] || parts=(lint oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions races)
 seed=${TRUST_SEED:-20230323}
 
 sandbox_create postgresql-common libipc-run-perl perl
@@ -38,7 +38,7 @@ figures() {
 		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
-		*) tail -3 "$2" | grep -E '^(sanitizers|fuzz|sqlsmith|lint|mutations|assertions)' ;;
+		*) tail -3 "$2" | grep -E '^(sanitizers|fuzz|sqlsmith|lint|mutations|assertions|races)' ;;
 	esac
 }
 
@@ -66,6 +66,7 @@ run_part() {
 		lint) "$PROJECT/tools/lint.sh" ;;
 		mutations) "$here/mutate.sh" ;;
 		assertions) "$here/assert.sh" ;;
+		races) "$here/races.sh" 3 ;;
 		*) say "no such part: $1"; return 2 ;;
 	esac
 }

@@ -84,6 +84,10 @@ BEGIN
 END
 $$;
 
+-- Has a session nothing more to do?  Then there is nothing to wait for.
+CREATE FUNCTION is_idle(who text) RETURNS boolean LANGUAGE sql
+AS $$ SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE '%/' || who AND state <> 'active') $$;
+
 -- Returns when the canceler has stopped at a seam
 CREATE PROCEDURE reached(seam text) LANGUAGE plpgsql
 AS $$
@@ -93,6 +97,7 @@ BEGIN
 				   WHERE application_name LIKE '%/canceler' AND wait_event = 'pasqal-jobs-' || seam) THEN
 			RETURN;
 		END IF;
+		EXIT WHEN is_idle('canceler');
 		PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
 	END LOOP;
 	RAISE 'the call has not come to %', seam;
@@ -122,6 +127,7 @@ BEGIN
 				   AND h.pid = ANY (pg_blocking_pids(w.pid))) THEN
 			RETURN;
 		END IF;
+		EXIT WHEN is_idle(who);
 		PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
 	END LOOP;
 	RAISE 'the % does not wait for the %', who, for_whom;

@@ -32,6 +32,7 @@
 
 #include "batch_lock.h"
 #include "cancel.h"
+#include "compat.h"
 #include "ledger.h"
 #include "statement.h"
 
@@ -255,9 +256,11 @@ look_at_open(Cancel *call, const Request *request)
 
 		call->repeat = repeats < MAX_REPEATS && !call->relation->may_keep;
 		call->came_back = false;
+		SEAM("before-look");
 		statement_execute(STATEMENT_LOOK, &again, settle, call);
 		if (!call->came_back)
 			return;
+		SEAM("before-repeat");
 		statement_execute(STATEMENT_CANCEL, &again, strike_off, call);
 	}
 }
@@ -287,10 +290,12 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 
 	locked = single || batch_lock(request->relation, request->batch, false);
 	call.look_at_all = !locked;
+	SEAM("after-lock");
 	if (listed)
 		enter_listed(&call, &narrowed);
 	else
 		statement_execute(STATEMENT_MATCH, request, enter_match, &call);
+	SEAM("after-match");
 	if (!locked)
 		batch_lock(request->relation, request->batch, true);
 	else if (!listed)
@@ -299,9 +304,12 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 	if (observer->expect)
 		observer->expect(ledger_count_open(call.ledger), observer->arg);
 
+	SEAM("before-update");
+
 	/* without its ids a request would be for the whole batch */
 	if (!listed || request_lists_jobs(&narrowed))
 		statement_execute(STATEMENT_CANCEL, &narrowed, strike_off, &call);
+	SEAM("after-update");
 
 	look_at_open(&call, &narrowed);
 

@@ -275,6 +275,7 @@ cancel_chunk(Work *work, size_t count)
 
 	MemoryContextSwitchTo(call->context);
 	MemoryContextDelete(chunk);
+	SEAM("before-commit");
 	SPI_commit();
 	work->canceled += canceled;
 	work->done += count;
@@ -414,6 +415,7 @@ cancel_work_list(Work *work, size_t chunk_size, instr_time start)
 			{
 				show_progress(work);
 				pause_between_chunks();
+				SEAM("between-chunks");
 			}
 		}
 	}

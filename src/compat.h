@@ -46,4 +46,20 @@
 #define WaitEventExtensionNew(name)	PG_WAIT_EXTENSION
 #endif
 
+/*
+ * SEAM("name"): where a call can meet other sessions.  On a server with
+ * injection points, which came with 17, test/long/races.sh stops calls there;
+ * elsewhere it is nothing.  18 added an argument.
+ */
+#ifndef USE_INJECTION_POINTS
+#define SEAM(name)			((void) 0)
+#else
+#include "utils/injection_point.h"
+#if PG_VERSION_NUM < 180000
+#define SEAM(name)			INJECTION_POINT("pasqal-jobs-" name)
+#else
+#define SEAM(name)			INJECTION_POINT("pasqal-jobs-" name, NULL)
+#endif
+#endif
+
 #endif							/* PASQAL_JOBS_COMPAT_H */

@@ -5,15 +5,15 @@
 #	test/long/run.sh [PART...]
 #
 # Parts: lint model oracle ddl torture deadlocks crash limits sanitizers fuzz
-# sqlsmith mutations assertions valgrind (default: all of them, about two hours on
-# two cores).
+# sqlsmith mutations assertions races valgrind (default: all of them, about two
+# hours on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint model oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions valgrind)
+[ $# -gt 0 ] || parts=(lint model oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions races valgrind)
 seed=${TRUST_SEED:-20230323}
 
 sandbox_create postgresql-common libipc-run-perl perl python3
@@ -39,7 +39,7 @@ figures() {
 		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
-		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions|valgrind)' ;;
+		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions|races|valgrind)' ;;
 	esac
 }
 
@@ -69,6 +69,7 @@ run_part() {
 		mutations) "$here/mutate.sh" ;;
 		assertions) "$here/assert.sh" ;;
 		valgrind) "$here/valgrind.sh" ;;
+		races) "$here/races.sh" 3 ;;
 		*) say "no such part: $1"; return 2 ;;
 	esac
 }

@@ -11,15 +11,18 @@
 # PostgreSQL there, or takes it from there.
 
 . "$(dirname "$0")/../../tools/sandbox.sh"
+. "$PROJECT/test/long/postgresql.sh"
 
 # all but "chunks", whose 120,000 jobs would take most of the time
 files=("$@")
 [ $# -gt 0 ] || files=(setup cancel filters problems relations http rows calls security ddl install)
 
-install_packages valgrind
+install_packages valgrind "${BUILD_PACKAGES[@]}"
 find_postgresql
 prefix=${VALGRIND_PREFIX:-$SANDBOX/postgresql-$PG_MAJOR}
-ASSERT_ONLY=1 ASSERT_CFLAGS=-DUSE_VALGRIND ASSERT_PREFIX=$prefix "$PROJECT/test/long/assert.sh"
+WORK=$SANDBOX/work
+BUILD_CFLAGS=-DUSE_VALGRIND
+[ -x "$prefix/bin/pg_config" ] || build_postgresql "$prefix" "$PG_MAJOR"
 
 PG_CONFIG=$prefix/bin/pg_config
 SANDBOX_COPT=-g

@@ -1,0 +1,97 @@
+#!/bin/bash
+# test/long/races.sh: races by name. On a PostgreSQL with injection points a
+# cancel stops at each of its seams, another session does one thing, and all
+# answers are compared with test/races/cells.txt.
+#
+#	test/long/races.sh [TIMES]
+#	test/long/races.sh --faults	are planted faults noticed?
+#
+# That PostgreSQL is built as test/long/assert.sh builds its own, 17 or newer,
+# in a directory that is gone afterwards. RACES_PREFIX=DIR keeps the built one
+# there, or takes it from there.
+
+. "$(dirname "$0")/../../tools/sandbox.sh"
+. "$PROJECT/test/long/postgresql.sh"
+
+install_packages "${BUILD_PACKAGES[@]}" python3
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
+trap 'rm -rf "$WORK"' EXIT
+chmod 755 "$WORK"
+
+prefix=${RACES_PREFIX:-$WORK/postgresql}
+[ -x "$prefix/bin/pg_config" ] || build_postgresql "$prefix" 18 17
+PG_CONFIG=$prefix/bin/pg_config
+PG_REGRESS=$(dirname "$("$PG_CONFIG" --pgxs)")/../test/isolation/pg_isolation_regress
+sandbox_create
+sandbox_start
+
+test/races/races.py check doc/guarantees.md
+mapfile -t specs < <(test/races/races.py schedule)
+as_server test/races/races.py specs "$SANDBOX/races"
+createdb races
+psql -Xq -d races -v ON_ERROR_STOP=1 -f test/races/setup.sql -c 'ALTER DATABASE races SET client_min_messages = warning'
+
+# A fault can make two sessions wait for each other; a step then ends by itself
+run_specs() {
+	as_server env PGISOLATIONTIMEOUT=30 "$PG_REGRESS" --use-existing --dbname=races --bindir= --inputdir="$SANDBOX/races" --outputdir="$SANDBOX/races" "${specs[@]}"
+}
+
+# FILE|what to replace (Perl)|by what
+faults() {
+	cat <<'X'
+cancel.c|locked = single \x7c{2} batch_lock\([^;]*;|locked = true;
+cancel.c|call\.look_at_all = !locked;|
+cancel.c|\tlook_at_open\(&call, &narrowed\);|
+cancel.c|(MAX_REPEATS\s+)3|${1}0
+cancel.c|repeats < MAX_REPEATS && !call->relation->may_keep|false
+cancel.c|(statement_execute\(STATEMENT_CANCEL, )&again|${1}call->request
+cancel.c|else if \(call->named\)\s+why = WHY_NO_MATCH;|
+chunks.c|relation->relid != work->relid|false
+chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
+ledger.c|if \(entry\)\s+entry->outcome = STRUCK_OFF;|if (entry && entry->outcome == NULL) entry->outcome = STRUCK_OFF;
+statement.c|append_sql\(statement, " AND \(j\.status OPERATOR\(pg_catalog\.=\) 'PENDING'"\s+" OR j\.status OPERATOR\(pg_catalog\.=\) 'RUNNING'\)"\);|
+statement.c|(append_conditions\(statement, FILTER_COUNT\);)(?=\s+append_sql\(statement, " RETURNING)|append_conditions(statement, FILTER_USER_ID);
+statement.c|append_param\(statement, " WHERE j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, " WHERE true");
+X
+}
+
+plant() {
+	local file pattern replacement noticed=0 overlooked=0
+
+	cp -a src "$SANDBOX/src"
+	while IFS='|' read -r file pattern replacement; do
+		as_server cp -a "$SANDBOX/src/." src/
+		as_server env PATTERN="$pattern" perl -0pi -e "s/\$ENV{PATTERN}/$replacement/" "src/$file"
+		if cmp -s "src/$file" "$SANDBOX/src/$file"; then
+			say "nothing to replace: $file: $pattern"
+			return 1
+		fi
+		as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX/root" all install >/dev/null
+		if run_specs >"$SANDBOX/output" 2>&1; then
+			say "NOT NOTICED: $file: $pattern"
+			overlooked=$((overlooked + 1))
+		else
+			say "noticed by $(grep -c '^not ok' "$SANDBOX/output") specs: $file: $pattern"
+			noticed=$((noticed + 1))
+		fi
+	done < <(faults)
+	printf 'races: %d faults noticed, %d not noticed\n' "$noticed" "$overlooked"
+	[ "$overlooked" = 0 ]
+}
+
+if [ "${1:-}" = --faults ]; then
+	plant
+	exit
+fi
+
+failed=0
+times=${1:-1}
+for ((time = 0; time < times; time++)); do
+	run_specs || failed=$((failed + 1))
+	[ ! -s "$SANDBOX/races/regression.diffs" ] || cat "$SANDBOX/races/regression.diffs"
+done
+traps=$(grep -c 'TRAP: ' "$SANDBOX/log" || true)
+printf 'races: PostgreSQL %s, %d races at %d seams, run %d times, %d times with differences, %d failed assertions\n' \
+	"$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')" \
+	"$(cat "$SANDBOX"/races/specs/* | grep -c '^permutation')" "${#specs[@]}" "$times" "$failed" "$traps"
+[ "$failed" = 0 ] && [ "$traps" = 0 ]

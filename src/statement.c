@@ -113,10 +113,12 @@ typedef struct SavedPlan
 
 static HTAB *saved_plans = NULL;
 
+/* A statement that is built: its text, if that is wanted, and its parameters */
 typedef struct Statement
 {
 	const Request *request;
-	StringInfoData sql;
+	StatementKind kind;
+	StringInfo	sql;			/* NULL: parameters only */
 	int			param_count;
 	Oid			param_types[MAX_PARAMS];
 	Datum		param_values[MAX_PARAMS];
@@ -135,13 +137,15 @@ add_param(Statement *statement, Oid type, Datum value)
 static void
 append_sql(Statement *statement, const char *text)
 {
-	appendStringInfoString(&statement->sql, text);
+	if (statement->sql)
+		appendStringInfoString(statement->sql, text);
 }
 
 static void
 append_param(Statement *statement, const char *format, int number)
 {
-	appendStringInfo(&statement->sql, format, number);
+	if (statement->sql)
+		appendStringInfo(statement->sql, format, number);
 }
 
 static uint8
@@ -205,7 +209,8 @@ append_condition(Statement *statement, Filter filter)
 			append_sql(statement, " OR ");
 		while ((dollar = strchr(rest, '$')) != NULL)
 		{
-			appendBinaryStringInfo(&statement->sql, rest, dollar - rest);
+			if (statement->sql)
+				appendBinaryStringInfo(statement->sql, rest, dollar - rest);
 			rest = dollar + 1;
 			if (array)
 				append_param(statement, "ANY ($%d)",
@@ -260,23 +265,22 @@ append_from(Statement *statement, const char *before)
 }
 
 /*
- * Builds a statement (see the top of this file) in the current context.  A
- * literal without a type takes the type of its column, so that no type need be
- * named.
+ * Builds a statement (see the top of this file) in the current context, with
+ * its text if statement->sql is there: a saved plan needs none.  A literal
+ * without a type takes the type of its column, so that no type need be named.
  */
 static void
-build_statement(Statement *statement, StatementKind kind, const Request *request)
+build_statement(Statement *statement)
 {
+	const Request *request = statement->request;
 	int			batch;
 	int			timestamp;
 	bool		listed;
 
-	statement->request = request;
 	statement->param_count = 0;
-	initStringInfo(&statement->sql);
 	batch = add_param(statement, UUIDOID, request->batch);
 
-	switch (kind)
+	switch (statement->kind)
 	{
 		case STATEMENT_MATCH:
 			append_from(statement, "SELECT j.id, j.status FROM ");
@@ -305,7 +309,7 @@ build_statement(Statement *statement, StatementKind kind, const Request *request
 			if (listed)
 				append_conditions(statement, FILTER_ID);
 			append_sql(statement, ") IS TRUE");
-			if (kind == STATEMENT_WORK_LIST)
+			if (statement->kind == STATEMENT_WORK_LIST)
 				append_sql(statement, ", j.creation_order");
 			append_from(statement, " FROM ");
 			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
@@ -343,12 +347,17 @@ cursor_options(const StatementKey *key, const JobsRelation *relation)
 static SPIPlanPtr
 prepare(Statement *statement, int options)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql.data, statement->param_count,
-										  statement->param_types, options);
+	StringInfoData sql;
+	SPIPlanPtr	plan;
 
+	initStringInfo(&sql);
+	statement->sql = &sql;
+	build_statement(statement);
+	statement->sql = NULL;
+	plan = SPI_prepare_cursor(sql.data, statement->param_count, statement->param_types, options);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
-			 SPI_result_code_string(SPI_result), statement->sql.data);
+			 SPI_result_code_string(SPI_result), sql.data);
 	return plan;
 }
 
@@ -634,7 +643,7 @@ statement_execute(StatementKind kind, const Request *request,
 	MemoryContext context = CurrentMemoryContext;
 	StatementKey key;
 	SavedPlan  *saved;
-	Statement	statement;
+	Statement	statement = {.request = request, .kind = kind};
 	RowReceiver receiver = {
 		.pub = {
 			.receiveSlot = receive_row,
@@ -656,7 +665,7 @@ statement_execute(StatementKind kind, const Request *request,
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
 	jobs_relation_verify(request->relation);
 	fill_key(&key, kind, request);
-	build_statement(&statement, kind, request);
+	build_statement(&statement);
 	options.params = param_list(&statement);
 	saved = fetch_plan(&key, &statement);
 	receiver.plan = saved ? saved->plan : prepare_plan(&key, &statement);

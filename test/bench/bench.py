@@ -39,7 +39,7 @@ CLIENT_JOBS = 720 if QUICK else 9_000  # at least, and at least so many for each
 JOBS_A_CLIENT = 18 if QUICK else 1_350
 
 # The third quartile of the times of the bare UPDATE by the first, in any size of batch from 1,000 on
-NOISE = float(os.environ.get("BENCH_NOISE", "inf" if QUICK else "1.3"))
+NOISE = float(os.environ.get("BENCH_NOISE", "inf" if QUICK else "2"))
 
 
 def rounds_of(size, slow):

@@ -10,7 +10,7 @@
 # too noisy, nothing is shown or left, and the status is 3.
 #
 # Environment, for bench.py: BENCH_NOISE is the largest spread of the bare
-# UPDATE that is taken for quiet (1.3), BENCH_PARTS names the parts to measure
+# UPDATE that is taken for quiet (2), BENCH_PARTS names the parts to measure
 # (then no results are left), BENCH_GROWTH adds a table of so many jobs.
 
 . "$(dirname "$0")/../../tools/sandbox.sh"

@@ -159,14 +159,14 @@ lookup_and_lock(LOCKMODE lockmode)
 	name = makeRangeVarFromNameList(nodes);
 
 	/* PostgreSQL's own message, and the way out */
-	if (name->schemaname)
+	if (name->schemaname && !name->catalogname)
 		schema = get_namespace_oid(name->schemaname, true);
 	if (OidIsValid(schema) &&
 		object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for schema %s", name->schemaname),
-				 errhint("A cancel needs: GRANT USAGE ON SCHEMA %s TO %s;",
+				 errhint("The call needs: GRANT USAGE ON SCHEMA %s TO %s;",
 						 quote_identifier(name->schemaname),
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 

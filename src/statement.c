@@ -376,6 +376,8 @@ reads_index_of_batches(const Plan *plan)
 		plan = outerPlan(plan);
 	if (IsA(plan, IndexScan))
 		indexid = ((const IndexScan *) plan)->indexid;
+	else if (IsA(plan, IndexOnlyScan))
+		indexid = ((const IndexOnlyScan *) plan)->indexid;
 	else if (IsA(plan, BitmapIndexScan))
 		indexid = ((const BitmapIndexScan *) plan)->indexid;
 	else
@@ -411,8 +413,10 @@ generic_plan_suits(SPIPlanPtr plan)
 /*
  * With batches of different sizes the plan cache would have each call planned
  * anew, which takes longer than to cancel a few jobs.  Where the batch is the
- * only filter and the plan for all values reads its index, that plan is used
- * for all of them.
+ * only filter and a plan for all values reads its index, such a plan is used
+ * from then on: SPI_keepplan drops the one looked at here, and the first
+ * execution makes it again.  A table only: below a view there may be partitions,
+ * of which a plan for all values locks every one.
  */
 static SPIPlanPtr
 prepare_plan(const StatementKey *key, Statement *statement)
@@ -421,7 +425,8 @@ prepare_plan(const StatementKey *key, Statement *statement)
 	int			options = cursor_options(key, statement->request->relation);
 	SPIPlanPtr	plan;
 
-	if (options == 0 && memcmp(key->form, no_filter, sizeof(no_filter)) == 0)
+	if (options == 0 && statement->request->relation->shape.relkind == RELKIND_RELATION &&
+		memcmp(key->form, no_filter, sizeof(no_filter)) == 0)
 	{
 		plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
 		if (generic_plan_suits(plan))

@@ -42,6 +42,10 @@ foreach my $call (
 	is_deeply([ sort keys %seen ], ['1|1'], "$what: one partition and its index are locked");
 }
 
+# Through a view the plan cache chooses; before it does, no more is locked than the batch's partition
+is($node->safe_psql('postgres', "CREATE VIEW seen AS SELECT * FROM jobs; SET pasqal_jobs.jobs_table = 'seen';"
+	  . "BEGIN; SELECT count(cancel_jobs(md5('batch 1')::uuid)); $locked; ROLLBACK") =~ s/.*\n//r, '1|1', 'a view: one partition and its index are locked');
+
 # Answers are those of a table without partitions
 is($node->safe_psql('postgres', q{
 	SELECT create_jobs_table('plain');

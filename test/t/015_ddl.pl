@@ -24,6 +24,8 @@ $node->safe_psql('postgres', slurp_file("$long/$_")) for qw(oracle.sql oracle_ru
 my ($stdout, $stderr);
 my $status = $node->psql('postgres', "CALL oracle.run_ddl($seed, $cases)",
 	stdout => \$stdout, stderr => \$stderr, timeout => 120 + $cases);
+# what was a table may be a view by the time of ANALYZE
+$stderr =~ s/^.*WARNING:  skipping "\w+" --- cannot analyze .*\n?//mg;
 is($stderr, '', "seed $seed: an answer amid DDL is a right one");
 is($status, 0, 'every call came to its end');
 

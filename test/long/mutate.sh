@@ -34,7 +34,7 @@ problems.c|location->index \+ 1|location->index
 cancel.c|psprintf\(WHY_STATUS,|psprintf("Job cannot be canceled: its status was %s",
 cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!call->named)
 cancel.c|call\.named \? WHY_NOT_FOUND|call.named ? WHY_NO_MATCH
-ledger.c|if \(i == 0 |if (i == 1 
+ledger.c|ledger->entries, ledger->count, sizeof|ledger->entries, ledger->count - 1, sizeof
 statement.c|", end_timestamp = |", start_timestamp = 
 statement.c|FILTER_COUNT\);(?=\s+append_sql\(statement, " RETURNING)|FILTER_USER_ID);
 statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY

@@ -347,17 +347,12 @@ cursor_options(const StatementKey *key, const JobsRelation *relation)
 static SPIPlanPtr
 prepare(Statement *statement, int options)
 {
-	StringInfoData sql;
-	SPIPlanPtr	plan;
+	SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql->data, statement->param_count,
+										  statement->param_types, options);
 
-	initStringInfo(&sql);
-	statement->sql = &sql;
-	build_statement(statement);
-	statement->sql = NULL;
-	plan = SPI_prepare_cursor(sql.data, statement->param_count, statement->param_types, options);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
-			 SPI_result_code_string(SPI_result), sql.data);
+			 SPI_result_code_string(SPI_result), statement->sql->data);
 	return plan;
 }
 
@@ -425,6 +420,8 @@ prepare_plan(const StatementKey *key, Statement *statement)
 	int			options = cursor_options(key, statement->request->relation);
 	SPIPlanPtr	plan;
 
+	statement->sql = makeStringInfo();
+	build_statement(statement);
 	if (options == 0 && statement->request->relation->shape.relkind == RELKIND_RELATION &&
 		memcmp(key->form, no_filter, sizeof(no_filter)) == 0)
 	{

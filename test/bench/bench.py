@@ -17,8 +17,8 @@ from collections import defaultdict
 from statistics import median
 
 from common import (
-    NO_BATCH, QUICK, RESULTS, UPDATE, Contender, Turn, admin, batch_of, cancelable, goal, goals, number, peak_memory,
-    progress, query, ratio, record, report, rows, run_rounds, seconds, spread, table,
+    NO_BATCH, QUICK, RESULTS, UPDATE, Contender, Turn, admin, batch_of, cancelable, committed, goal, goals, number,
+    peak_memory, progress, put_back, query, ratio, record, report, rows, run_rounds, seconds, spread, table,
 )  # fmt: skip
 from growth import measure_growth, measure_many
 from queues import measure_queues
@@ -238,25 +238,6 @@ def measure_dense():
     goal(f"{KEPT}, a batch that is 80 % of its table / bare UPDATE", value, 1.60)
 
 
-def durably(turn, check):
-    """Seconds of one call and its commit; then all is as it was"""
-    contender, (batch,) = turn.contender, turn.arguments
-    contender.sql("SET search_path = small, public")
-    contender.cancel(contender.nothing)
-    start = time.perf_counter()
-    contender.cancel(turn.arguments)
-    taken = time.perf_counter() - start
-    if check and (count := contender.canceled(turn.table, turn.arguments)) != turn.canceled:
-        sys.exit(f"{contender.name} canceled {count} jobs, not {turn.canceled}")
-    admin.execute("VACUUM small.jobs")
-    admin.execute(
-        "UPDATE small.jobs SET status = 'PENDING', end_timestamp = NULL WHERE batch_id = %s AND status = 'CANCELED'",
-        [batch.decode()],
-    )
-    admin.execute("VACUUM small.jobs")
-    return taken
-
-
 def wal_of(turn):
     before = query("SELECT pg_current_wal_insert_lsn() - '0/0'")
     turn.contender.cancel(turn.arguments)
@@ -274,7 +255,7 @@ def measure_durable():
     for size in DURABLE_SIZES:
         progress(f"fsync = on, batch of {size:,} jobs")
         admin.execute("CHECKPOINT")
-        by_size[size] = run_rounds({name: turn_of(name, size, DURABLE_ROUNDS) for name in names}, durably)
+        by_size[size] = run_rounds({name: turn_of(name, size, DURABLE_ROUNDS) for name in names}, committed)
     size = DURABLE_SIZES[-1]
     lines = []
     for name in names:
@@ -284,7 +265,7 @@ def measure_durable():
             if full_pages:
                 admin.execute("CHECKPOINT")
             wal.append(wal_of(turn))
-            durably(turn_of(FLOOR, size, 0), False)  # puts the jobs back
+            put_back(turn)
         record("WAL a job after a checkpoint", size, name, wal[0], "bytes", 1)
         record("WAL a job, fsync = on", size, name, wal[1], "bytes", 1)
         cells = []

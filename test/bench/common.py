@@ -107,20 +107,48 @@ def cancelable(jobs):
     return jobs - jobs // 10
 
 
-def sample(turn, check):
-    """Seconds of one call on fresh rows. A call before it, on no rows, makes plans if those must be new."""
-    contender = turn.contender
-    contender.sql(f"SET search_path = {turn.table.split('.')[0]}, public")
-    contender.cancel(contender.nothing)
-    contender.sql("BEGIN")
+def prepare_turn(turn):
+    """A call before the one that counts, on no rows, makes plans if those must be new."""
+    turn.contender.sql(f"SET search_path = {turn.table.split('.')[0]}, public")
+    turn.contender.cancel(turn.contender.nothing)
+
+
+def timed(turn, check):
+    """Seconds of one call, of which the first is checked."""
     start = time.perf_counter()
-    contender.cancel(turn.arguments)
+    turn.contender.cancel(turn.arguments)
     taken = time.perf_counter() - start
-    if check and (count := contender.canceled(turn.table, turn.arguments)) != turn.canceled:
-        sys.exit(f"{contender.name} canceled {count} jobs, not {turn.canceled}")
-    contender.sql("ROLLBACK")
+    if check and (count := turn.contender.canceled(turn.table, turn.arguments)) != turn.canceled:
+        sys.exit(f"{turn.contender.name} canceled {count} jobs, not {turn.canceled}")
+    return taken
+
+
+def sample(turn, check):
+    """Seconds of one call on fresh rows, which is rolled back."""
+    prepare_turn(turn)
+    turn.contender.sql("BEGIN")
+    taken = timed(turn, check)
+    turn.contender.sql("ROLLBACK")
     admin.execute(f"VACUUM {turn.table}")
     return taken
+
+
+def committed(turn, check):
+    """Seconds of one call and its commit; then all is as it was."""
+    prepare_turn(turn)
+    taken = timed(turn, check)
+    put_back(turn)
+    return taken
+
+
+def put_back(turn):
+    """Makes the canceled jobs of the batch PENDING, in pages with room."""
+    admin.execute(f"VACUUM {turn.table}")
+    admin.execute(
+        f"UPDATE {turn.table} SET status = 'PENDING', end_timestamp = NULL WHERE batch_id = %s AND status = 'CANCELED'",
+        [turn.arguments[0].decode()],
+    )
+    admin.execute(f"VACUUM {turn.table}")
 
 
 def run_rounds(turns, sample=sample):

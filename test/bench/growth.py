@@ -11,8 +11,8 @@ import time
 import psycopg
 
 from common import (
-    QUICK, UPDATE, Contender, Turn, admin, goal, number, peak_memory, progress, query, ratio, record, run_rounds,
-    seconds, table,
+    QUICK, UPDATE, Contender, Turn, admin, committed, goal, number, peak_memory, progress, query, ratio, record,
+    run_rounds, seconds, table,
 )  # fmt: skip
 
 BATCH = 1_000
@@ -113,21 +113,6 @@ def measure_growth():
         ["jobs in the table", *(cell for level in LEVELS for cell in (f"{level:,}", ""))],
         lines,
     )
-
-
-def committed(turn, check):
-    """Seconds of one call that commits; then all is as it was"""
-    contender = turn.contender
-    contender.cancel(contender.nothing)
-    start = time.perf_counter()
-    contender.cancel(turn.arguments)
-    taken = time.perf_counter() - start
-    if check and (count := contender.canceled(turn.table, turn.arguments)) != turn.canceled:
-        raise SystemExit(f"{contender.name} canceled {count} jobs, not {turn.canceled}")
-    admin.execute(f"VACUUM {turn.table}")
-    admin.execute(f"UPDATE {turn.table} SET status = 'PENDING', end_timestamp = NULL WHERE status = 'CANCELED'")
-    admin.execute(f"VACUUM {turn.table}")
-    return taken
 
 
 def measure_many():

@@ -42,8 +42,6 @@ run() {
 	fi
 }
 
-PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
-
 installcheck() {
 	run '^(test|ok) .* (ok|- ).*ms$' '^(test .* FAILED|not ok )' \
 		make -s PG_CONFIG="$PG_CONFIG" installcheck
@@ -54,11 +52,8 @@ installcheck() {
 tap() {
 	local name log
 
-	run '^ok ' '^not ok ' \
-		env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" \
-		TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
-		PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
-		prove -v -I "$PGXS_TEST/perl" "$@"
+	tap_command "$PWD/tmp_check"
+	run '^ok ' '^not ok ' "${TAP[@]}" -v "$@"
 
 	# why a test ended early is in its logs only
 	for name in $(sed -n 's,^test/t/\([^ ]*\)\.pl  *(Wstat: .*,\1,p' "$SANDBOX/output"); do

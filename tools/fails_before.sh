@@ -21,7 +21,6 @@ commits=$(repository rev-list --reverse --no-merges "$1" --)
 SANDBOX_PG_PACKAGES=plproxy
 sandbox_create git libipc-run-perl perl
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
-PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 code=(src 'pasqal_jobs--*.sql')
 
 # changed_tests COMMIT: the files that hold tests, as "KIND NAME"
@@ -65,9 +64,8 @@ run() {
 			as_server timeout 600 make PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION="$2" >run.log 2>&1
 			;;
 		tap)
-			as_server timeout 600 env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" \
-				TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
-				PG_REGRESS="$PGXS_TEST/regress/pg_regress" prove -I "$PGXS_TEST/perl" "$2" >run.log 2>&1
+			tap_command "$PWD/tmp_check"
+			as_server timeout 600 "${TAP[@]}" "$2" >run.log 2>&1
 			;;
 	esac
 }

@@ -10,6 +10,7 @@
 #	sandbox_create PACKAGE...	installs, copies, builds
 #	sandbox_start [SETTING=VALUE...]	initdb and start
 #	as_server COMMAND...		runs it as the user that owns the server
+#	tap_command DIRECTORY		sets TAP to the words that run files of test/t
 #
 # Afterwards PGHOST and the like name the server, PATH begins with its
 # programs, and the copy of the sources is in $SANDBOX/build.
@@ -358,6 +359,16 @@ as_server() {
 	else
 		"$@"
 	fi
+}
+
+# TAP tests make servers of their own, with data and logs in the directory
+tap_command() {
+	local modules
+	modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
+
+	# shellcheck disable=SC2034 # for those who source this
+	TAP=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" TESTDATADIR="$1" TESTLOGDIR="$1/log"
+		PG_REGRESS="$modules/regress/pg_regress" prove -I "$modules/perl")
 }
 
 # ---------------------------------------------------------------------------

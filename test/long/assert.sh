@@ -14,17 +14,14 @@
 
 install_packages "${BUILD_PACKAGES[@]}"
 find_postgresql
-WORK=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
-trap 'rm -rf "$WORK"' EXIT
-chmod 755 "$WORK"
 
 # A prefix that names postgresql gets no subdirectories of that name
 prefix=${ASSERT_PREFIX:-$WORK/postgresql-$PG_MAJOR}
 [ -x "$prefix/bin/pg_config" ] || build_postgresql "$prefix" "$PG_MAJOR"
 
 status=0
-PG_CONFIG=$prefix/bin/pg_config "$PROJECT/test/suite.sh" 2>&1 | tee "$WORK/suite.log" || status=$?
-traps=$(grep -c 'TRAP: ' "$WORK/suite.log" || true)
+PG_CONFIG=$prefix/bin/pg_config "$PROJECT/test/suite.sh" 2>&1 | tee "$SANDBOX/suite.log" || status=$?
+traps=$(grep -c 'TRAP: ' "$SANDBOX/suite.log" || true)
 printf 'assertions: PostgreSQL %s, %s, %d failed assertions\n' "$("$prefix/bin/pg_config" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')" \
-	"$(tail -1 "$WORK/suite.log")" "$traps"
+	"$(tail -1 "$SANDBOX/suite.log")" "$traps"
 [ "$status" = 0 ] && [ "$traps" = 0 ]

@@ -5,10 +5,11 @@
 #	test/long/mutate.sh [CASES]
 
 . "$(dirname "$0")/../../tools/sandbox.sh"
+. "$PROJECT/test/long/faults.sh"
 
 cases=${1:-3000}
 
-# FILE, what to replace (Perl), by what
+# As plant_faults reads them
 mutations() {
 	cat <<'X'
 filters.c|j\.runs OPERATOR\(pg_catalog\.<=\) \$|j.runs OPERATOR(pg_catalog.<) \$
@@ -50,7 +51,6 @@ X
 
 sandbox_create
 sandbox_start "autovacuum = off"
-cp -a src "$SANDBOX/src"
 
 compare() {
 	dropdb --if-exists mutant 2>/dev/null
@@ -63,25 +63,6 @@ compare() {
 
 compare || { cat "$SANDBOX/out"; say "the unchanged sources already differ"; exit 1; }
 
-noticed=0
-missed=0
-while IFS='|' read -r file from to; do
-	# the one mutated before is restored
-	for source in "$SANDBOX/src/"*.c; do
-		cmp -s "$source" "src/${source##*/}" || as_server cp "$source" src/
-	done
-	as_server env FROM="$from" TO="$to" perl -0pi -e 'BEGIN { $to = $ENV{TO}; $to =~ s/\\(.)/$1/g } s/$ENV{FROM}/$to/ or exit 3' "src/$file" ||
-		{ say "no such place: $file $from"; missed=$((missed + 1)); continue; }
-	! cmp -s "src/$file" "$SANDBOX/src/$file" || { say "no such place: $file $from"; missed=$((missed + 1)); continue; }
-	as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no COPT=-w >&2
-	as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX/root" install >/dev/null
-	if compare; then
-		missed=$((missed + 1))
-		printf 'not noticed: %s %s\n' "$file" "$to"
-	else
-		noticed=$((noticed + 1))
-	fi
-done < <(mutations)
-
+plant_faults compare < <(mutations)
 printf 'mutations: %d noticed, %d not\n' "$noticed" "$missed"
 [ "$missed" = 0 ]

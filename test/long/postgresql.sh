@@ -7,8 +7,10 @@
 #
 # Takes the first of the versions whose source this machine's sources have, or
 # those of a newer suite of Debian. It gets assertions and, from 17 on,
-# injection points. $WORK is where it is built; BUILD_CFLAGS holds more flags.
+# injection points. BUILD_CFLAGS holds more flags. It is built in $WORK, which
+# goes with the sandbox.
 
+WORK=$SANDBOX/work
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(gcc make libc6-dev dpkg-dev bison flex perl libipc-run-perl postgresql-common)
 

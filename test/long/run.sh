@@ -19,18 +19,14 @@ seed=${TRUST_SEED:-20230323}
 sandbox_create postgresql-common libipc-run-perl perl python3
 results=$SANDBOX/results
 mkdir "$results"
-PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 
 # tap NAME FILE SETTING=VALUE...: one of test/t, made longer
 tap() {
 	local name=$1 file=$2
 	shift 2
-	local dir=$SANDBOX/build/tmp_$name
 
-	as_server mkdir "$dir"
-	as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE "$@" \
-		TESTDIR="$dir" TESTDATADIR="$dir" TESTLOGDIR="$dir/log" PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
-		prove -v -I "$PGXS_TEST/perl" "test/t/$file" 2>&1
+	tap_command "$PWD/tmp_$name"
+	as_server env "$@" "${TAP[@]}" -v "test/t/$file" 2>&1
 }
 
 # What a part says for itself, in a line or two

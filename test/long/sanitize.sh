@@ -57,12 +57,8 @@ as_server make -s PG_CONFIG="$PG_CONFIG" installcheck 2>&1 | tee "$SANDBOX/outpu
 [ ! -s output_iso/regression.diffs ] || cat output_iso/regression.diffs
 passed=$(grep -Ec '^(test|ok) .* (ok|- ).*ms$' "$SANDBOX/output" || true)
 
-PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
-as_server env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE \
-	TRUST_CASES="$cases" TRUST_SECONDS="$seconds" \
-	TESTDIR="$PWD" TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
-	PG_REGRESS="$PGXS_TEST/regress/pg_regress" \
-	prove -I "$PGXS_TEST/perl" test/t/010_oracle.pl test/t/015_ddl.pl test/t/011_torture.pl || failed=1
+tap_command "$PWD/tmp_check"
+as_server env TRUST_CASES="$cases" TRUST_SECONDS="$seconds" "${TAP[@]}" test/t/010_oracle.pl test/t/015_ddl.pl test/t/011_torture.pl || failed=1
 
 reports=$(find "$SANDBOX/reports" -type f | wc -l)
 if [ "$reports" -gt 0 ]; then

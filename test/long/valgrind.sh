@@ -19,8 +19,7 @@ files=("$@")
 
 install_packages valgrind "${BUILD_PACKAGES[@]}"
 find_postgresql
-prefix=${VALGRIND_PREFIX:-$SANDBOX/postgresql-$PG_MAJOR}
-WORK=$SANDBOX/work
+prefix=${VALGRIND_PREFIX:-$WORK/postgresql-$PG_MAJOR}
 BUILD_CFLAGS=-DUSE_VALGRIND
 [ -x "$prefix/bin/pg_config" ] || build_postgresql "$prefix" "$PG_MAJOR"
 

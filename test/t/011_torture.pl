@@ -185,7 +185,6 @@ close $json;
 note "seed $seed, $seconds s: ", join(', ', map { "$_ $count{$_}" } sort keys %count);
 
 my $check = "$ENV{TESTDIR}/test/history/check.py";
-$check = 'test/history/check.py' unless -e $check;
 my $checked = `python3 -B $check --self-test 2>&1`;
 is($?, 0, 'the check of histories finds what is wrong in bad ones') or diag($checked);
 $checked = `python3 -B $check $history 2>&1`;

@@ -6,11 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "check.h"
 #include "parse_value.h"
 
 #define USECS_PER_DAY	INT64_C(86400000000)
@@ -18,17 +14,6 @@
 /* The first day of year 1 and the last of 9999, in days since 1970 */
 #define FIRST_DAY		INT64_C(-719162)
 #define LAST_DAY		INT64_C(2932896)
-
-#define check(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
-
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
 format_uuid(char *text, const unsigned char *uuid)

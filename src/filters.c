@@ -255,14 +255,6 @@ filter_param_type(Filter filter, const JobsRelation *relation)
 		filter_kinds[filter_table[filter].kind].param_type;
 }
 
-/* filter_compare_ids: orders uuids (Datums) as the values of a filter are */
-int
-filter_compare_ids(const void *a, const void *b)
-{
-	CHECK_FOR_INTERRUPTS();
-	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), UUID_LEN);
-}
-
 /* Most uuids differ in the first half, which is compared as one number */
 static inline int
 compare_uuids(const pg_uuid_t *a, const pg_uuid_t *b)
@@ -275,6 +267,14 @@ compare_uuids(const pg_uuid_t *a, const pg_uuid_t *b)
 	if (x != y)
 		return pg_ntoh64(x) < pg_ntoh64(y) ? -1 : 1;
 	return memcmp(a->data, b->data, UUID_LEN);
+}
+
+/* filter_compare_ids: orders uuids (Datums) as the values of a filter are */
+int
+filter_compare_ids(const void *a, const void *b)
+{
+	CHECK_FOR_INTERRUPTS();
+	return compare_uuids(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b));
 }
 
 #define ST_SORT sort_uuids

@@ -80,13 +80,12 @@ compare_id(const void *id, const void *entry)
 	return memcmp(id, &((const LedgerEntry *) entry)->id, UUID_LEN);
 }
 
+/* The entry of a job, or NULL, in a ledger that has entries */
 static LedgerEntry *
 find_entry(Ledger *ledger, const pg_uuid_t *id)
 {
 	LedgerIndexEntry *entry;
 
-	if (ledger->count == 0)
-		return NULL;
 	if (ledger->sorted)
 		return bsearch(id, ledger->entries, ledger->count, sizeof(LedgerEntry), compare_id);
 
@@ -212,7 +211,7 @@ static int
 compare_entries(const void *a, const void *b)
 {
 	CHECK_FOR_INTERRUPTS();
-	return memcmp(&((const LedgerEntry *) a)->id, &((const LedgerEntry *) b)->id, UUID_LEN);
+	return compare_id(&((const LedgerEntry *) a)->id, b);
 }
 
 /*

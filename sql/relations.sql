@@ -343,3 +343,10 @@ SET application_name = 'citus_internal gpid=10000000001';
 SELECT cancel_jobs(batch(1));
 SELECT * FROM cancel_jobs_preview(batch(1));
 RESET application_name;
+-- a rule that makes two statements of the UPDATE
+BEGIN;
+CREATE TABLE noted (id uuid);
+CREATE RULE also AS ON UPDATE TO jobs DO ALSO INSERT INTO noted VALUES (OLD.id);
+SELECT jsonb_array_length(cancel_jobs(batch(1))->'data'->'jobs') AS canceled;
+SELECT count(*) FROM noted;
+ROLLBACK;

@@ -29,6 +29,9 @@ CREATE SCHEMA "Closed";
 SET ROLE regress_pasqal_operator;
 SET pasqal_jobs.jobs_table = '"Closed".jobs';
 SELECT cancel_jobs(batch(1));
+-- a database that is another's: USAGE would not help
+SET pasqal_jobs.jobs_table = 'elsewhere."Closed".jobs';
+SELECT cancel_jobs(batch(1));
 RESET pasqal_jobs.jobs_table;
 RESET ROLE;
 DROP SCHEMA "Closed";

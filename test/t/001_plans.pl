@@ -73,9 +73,21 @@ is(statements('SELECT j.id%'), '30|2', '... and one for the first read');
 is($node->safe_psql('postgres', 'SET plan_cache_mode = force_custom_plan; SELECT pg_stat_statements_reset();'
 	  . join('', map { "SELECT count(cancel_jobs(md5('batch $_')::uuid));\n" } 1 .. 3)
 	  . "SELECT plans FROM pg_stat_statements WHERE query LIKE 'UPDATE%jobs AS j SET%'") =~ s/.*\n//sr, '4', 'plan_cache_mode is heeded');
-$node->safe_psql('postgres', 'BEGIN; DROP INDEX jobs_batch_id_idx; SELECT pg_stat_statements_reset();'
-	  . join('', map { "SELECT count(cancel_jobs(md5('batch $_')::uuid));\n" } 10 .. 12) . 'ROLLBACK');
-is(statements('UPDATE%jobs AS j SET%'), '3|4', 'without the index of batches each is planned for, after one plan for all');
+
+# What three batches read and update without the index of batches, or with
+# another in its place: planned for each of them, after the one plan for all
+sub three_batches
+{
+	my ($indexes) = @_;
+	$node->safe_psql('postgres', "BEGIN; DROP INDEX jobs_batch_id_idx; $indexes; SET LOCAL enable_seqscan = off; SELECT pg_stat_statements_reset();"
+		  . join('', map { "SELECT count(cancel_jobs(md5('batch $_')::uuid));\n" } 10 .. 12) . 'ROLLBACK');
+	return statements('SELECT j.id%') . ' ' . statements('UPDATE%jobs AS j SET%');
+}
+is(three_batches('SELECT'), '3|4 3|4', 'no index');
+is(three_batches('CREATE INDEX ON jobs (project_id, batch_id)'), '3|4 3|4', 'an index that begins with another column');
+is(three_batches("CREATE INDEX ON jobs ((project_id::text), batch_id)"), '3|4 3|4', 'an index that begins with an expression');
+is(three_batches('CREATE INDEX ON jobs (batch_id, id, status); SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = off'),
+	'3|2 3|4', 'an index that the first read needs no table for');
 
 # Reading and updating a batch use the index
 $node->safe_psql('postgres', 'SELECT pg_stat_reset()');

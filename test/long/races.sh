@@ -29,9 +29,9 @@ as_server test/races/races.py specs "$SANDBOX/races"
 createdb races
 psql -Xq -d races -v ON_ERROR_STOP=1 -f test/races/setup.sql -c 'ALTER DATABASE races SET client_min_messages = warning'
 
-# A fault can make two sessions wait for each other; a step then ends by itself
+# A fault can make two sessions wait for each other; a step then ends after twice as many seconds
 run_specs() {
-	as_server env PGISOLATIONTIMEOUT=30 "$PG_REGRESS" --use-existing --dbname=races --bindir= --inputdir="$SANDBOX/races" --outputdir="$SANDBOX/races" "${specs[@]}"
+	as_server env PG_TEST_TIMEOUT_DEFAULT=15 "$PG_REGRESS" --use-existing --dbname=races --bindir= --inputdir="$SANDBOX/races" --outputdir="$SANDBOX/races" "${specs[@]}"
 }
 
 # As plant_faults reads them

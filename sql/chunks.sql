@@ -154,6 +154,42 @@ RESET pasqal_jobs.chunk_pause;
 DROP TRIGGER updates ON jobs;
 DROP FUNCTION updates;
 
+-- jobs that are updated before their turn are elsewhere in the table then
+TRUNCATE jobs;
+SELECT submit(batch(1));
+CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE jobs SET runs = runs + 1 WHERE status IN ('PENDING', 'RUNNING');
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER move AFTER UPDATE ON jobs FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION move();
+CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
+SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
+DROP TRIGGER move ON jobs;
+DROP FUNCTION move;
+-- rights to columns are enough, and they include no ctid
+TRUNCATE jobs;
+SELECT submit(batch(1));
+CREATE ROLE regress_chunks;
+SELECT format('GRANT SELECT (%s) ON jobs TO regress_chunks', string_agg(quote_ident(attname), ', '))
+FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 AND NOT attisdropped \gexec
+GRANT UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_chunks;
+SET ROLE regress_chunks;
+CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
+RESET ROLE;
+REVOKE ALL ON jobs FROM regress_chunks;
+DROP ROLE regress_chunks;
+-- several jobs of one id, in a table whose id is not unique
+CREATE TABLE twins (LIKE jobs);
+INSERT INTO twins (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
+SELECT job(n % 4), batch(1), project(1), 1, 'PENDING', n, now(), now() FROM generate_series(1, 8) AS n;
+SET pasqal_jobs.jobs_table = 'twins';
+CALL cancel_jobs_in_chunks(batch(1), '{}', 3);
+SELECT status, count(*) FROM twins GROUP BY 1;
+RESET pasqal_jobs.jobs_table;
+DROP TABLE twins;
+
 -- one notification a call, or a chunk, that canceled anything
 TRUNCATE jobs;
 SELECT submit(batch(1));

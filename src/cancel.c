@@ -209,6 +209,30 @@ strike_off(TupleTableSlot *row, void *arg)
 	call->observer->canceled(row, call->observer->arg);
 }
 
+/* Only the jobs that are still open stay in the filter id, maybe none */
+static void
+list_open(const Cancel *call, Request *request)
+{
+	FilterValues *ids = &request->filters.of[FILTER_ID];
+	size_t		open = ledger_count_open(call->ledger);
+
+	ids->values = ledger_open_ids(call->ledger, open);
+	ids->count = (int) open;
+}
+
+/*
+ * Cancels the jobs of the filter id that still are where they were.  What was
+ * updated meanwhile is elsewhere; it stays open, and in the request.
+ */
+static void
+cancel_in_place(Cancel *call, Request *request)
+{
+	if (request_lists_jobs(request))
+		statement_execute(STATEMENT_CANCEL, request, strike_off, call);
+	request->tids.count = 0;
+	list_open(call, request);
+}
+
 /* A row of STATEMENT_LOOK: (id, status, matches) */
 static void
 settle(TupleTableSlot *row, void *arg)
@@ -246,14 +270,10 @@ static void
 look_at_open(Cancel *call, const Request *request)
 {
 	Request		again = *request;
-	FilterValues *ids = &again.filters.of[FILTER_ID];
-	size_t		open;
 
-	for (int repeats = 0; (open = ledger_count_open(call->ledger)) > 0; repeats++)
+	for (int repeats = 0; ledger_count_open(call->ledger) > 0; repeats++)
 	{
-		ids->values = ledger_open_ids(call->ledger, open);
-		ids->count = (int) open;
-
+		list_open(call, &again);
 		call->repeat = repeats < MAX_REPEATS && !call->relation->may_keep;
 		call->came_back = false;
 		SEAM("before-look");
@@ -305,6 +325,9 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 		observer->expect(ledger_count_open(call.ledger), observer->arg);
 
 	SEAM("before-update");
+
+	if (narrowed.tids.count > 0)
+		cancel_in_place(&call, &narrowed);
 
 	/* without its ids a request would be for the whole batch */
 	if (!listed || request_lists_jobs(&narrowed))

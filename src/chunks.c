@@ -11,7 +11,8 @@
  *
  * Locks and snapshots end with each chunk.  The next one uses the ids of the
  * work list and the filters, whose labels are Oids.  So the relation is opened
- * anew, and must be the same one with columns of the same types.
+ * anew, and must be the same one with columns of the same types.  Where in the
+ * table the jobs were is only a place to look first: see cancel_in_place.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +29,7 @@
 #include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -45,6 +47,7 @@
 typedef struct WorkItem
 {
 	JobOrder	order;
+	ItemPointerData tid;		/* where it was; invalid: not known */
 	bool		running;
 } WorkItem;
 
@@ -145,6 +148,10 @@ add_match(TupleTableSlot *row, void *arg)
 	item = &work->items[work->count++];
 	job_order_set(&item->order, row, RESULT_ID, RESULT_CREATION_ORDER);
 	item->running = status == JOB_RUNNING;
+	if (row->tts_isnull[RESULT_TID])
+		ItemPointerSetInvalid(&item->tid);
+	else
+		item->tid = *(ItemPointer) DatumGetPointer(row->tts_values[RESULT_TID]);
 }
 
 static int
@@ -160,15 +167,29 @@ compare_items(const void *a, const void *b)
 }
 
 /*
+ * May jobs be found by where they are in the table, which is faster than by an
+ * index of their ids?  Reading ctid takes the right to read the whole table,
+ * and a trigger that keeps a job would run twice for it.
+ */
+static bool
+may_use_tids(const JobsRelation *relation)
+{
+	return !relation->may_keep &&
+		pg_class_aclcheck(relation->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+/*
  * Reads the work list.  Raises 54000, before anything is canceled, if it is
  * longer than the request allows.
  */
 static void
 build_work_list(Work *work)
 {
-	const Request *request = &work->call->request;
+	Request    *request = &work->call->request;
 
+	request->wants_tids = may_use_tids(&work->call->relation);
 	statement_execute(STATEMENT_WORK_LIST, request, add_match, work);
+	request->wants_tids = false;
 	qsort(work->items, work->count, sizeof(WorkItem), compare_items);
 	if (request_lists_jobs(request))
 		for (size_t i = work->found; i < (size_t) request->filters.of[FILTER_ID].count; i++)
@@ -262,13 +283,21 @@ cancel_chunk(Work *work, size_t count)
 	uint64		canceled;
 
 	MemoryContextSwitchTo(chunk);
+	reopen_relation(work);
 	ids->count = count;
 	ids->values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
+	if (may_use_tids(&call->relation))
+		request.tids.values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
 	for (size_t i = 0; i < count; i++)
-		ids->values[i] = UUIDPGetDatum(&work->items[work->done + i].order.id);
+	{
+		WorkItem   *item = &work->items[work->done + i];
+
+		ids->values[i] = UUIDPGetDatum(&item->order.id);
+		if (request.tids.values && ItemPointerIsValid(&item->tid))
+			request.tids.values[request.tids.count++] = PointerGetDatum(&item->tid);
+	}
 	qsort(ids->values, count, sizeof(Datum), filter_compare_ids);
 
-	reopen_relation(work);
 	canceled = cancel(&request, scope, &observer);
 	call_notify(call, canceled);
 	jobs_relation_close(&call->relation);

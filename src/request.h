@@ -17,6 +17,14 @@ typedef struct Request
 	Datum		batch;			/* uuid */
 	Filters		filters;
 
+	/*
+	 * For a work list: is it to say where in the table each job is?  And
+	 * where jobs of the filter id were, if that is known; none may be there
+	 * any more
+	 */
+	bool		wants_tids;
+	FilterValues tids;
+
 	/* so many jobs may be canceled; 0: no limit */
 	uint64		max_jobs;
 

@@ -44,8 +44,12 @@
  *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3))
  *
  * STATEMENT_WORK_LIST
- *	the same with j.creation_order fourth; without a filter id, all other
- *	filters are conditions of WHERE as in STATEMENT_MATCH
+ *	the same with j.creation_order fourth, and fifth j.ctid or a null; without
+ *	a filter id, all other filters are conditions of WHERE as in STATEMENT_MATCH
+ *
+ * With tids, STATEMENT_CANCEL has these conditions in place of the one on id:
+ *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3)) IS TRUE
+ *	AND j.ctid OPERATOR(pg_catalog.=) ANY ($5)
  *
  *-------------------------------------------------------------------------
  */
@@ -92,14 +96,15 @@
 /* When so many plans are saved, those not in use are freed */
 #define MAX_SAVED_PLANS	256
 
-/* The batch, the timestamp, two values for the prefix, labels one by one */
-#define MAX_PARAMS		(1 + 1 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
+/* The batch, the timestamp, tids, two values for the prefix, labels one by one */
+#define MAX_PARAMS		(1 + 1 + 1 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
 
 typedef struct StatementKey
 {
 	Oid			relid;
 	uint8		kind;			/* StatementKind */
 	uint8		dates_by_creation;
+	uint8		has_tids;		/* ... or wants them */
 	uint8		form[FILTER_COUNT];
 } StatementKey;
 
@@ -164,6 +169,7 @@ fill_key(StatementKey *key, StatementKind kind, const Request *request)
 	key->relid = request->relation->relid;
 	key->kind = kind;
 	key->dates_by_creation = request->filters.dates_by_creation;
+	key->has_tids = request->wants_tids || request->tids.count > 0;
 	for (int f = 0; f < FILTER_COUNT; f++)
 		key->form[f] = filter_form(f, &request->filters.of[f]);
 }
@@ -227,22 +233,21 @@ append_condition(Statement *statement, Filter filter)
 
 /*
  * Appends the conditions of all filters that are there, but for one, each with
- * AND before it; returns how many.
+ * AND before it.  IS TRUE keeps the planner from an index of ids where tids
+ * lead to the jobs.
  */
-static int
+static void
 append_conditions(Statement *statement, int but)
 {
-	int			count = 0;
-
 	for (int f = 0; f < FILTER_COUNT; f++)
 	{
 		if (!filter_present(&statement->request->filters, f) || f == but)
 			continue;
 		append_sql(statement, " AND ");
 		append_condition(statement, f);
-		count++;
+		if (f == FILTER_ID && statement->request->tids.count > 0)
+			append_sql(statement, " IS TRUE");
 	}
-	return count;
 }
 
 /* The fields of a response, as a list of columns */
@@ -298,6 +303,10 @@ build_statement(Statement *statement)
 			append_sql(statement, " AND (j.status OPERATOR(pg_catalog.=) 'PENDING'"
 					   " OR j.status OPERATOR(pg_catalog.=) 'RUNNING')");
 			append_conditions(statement, FILTER_COUNT);
+			if (request->tids.count > 0)
+				append_param(statement, " AND j.ctid OPERATOR(pg_catalog.=) ANY ($%d)",
+							 add_param(statement, get_array_type(TIDOID),
+									   array_of_values(&request->tids, TIDOID)));
 			append_sql(statement, " RETURNING ");
 			append_fields(statement);
 			break;
@@ -310,7 +319,8 @@ build_statement(Statement *statement)
 				append_conditions(statement, FILTER_ID);
 			append_sql(statement, ") IS TRUE");
 			if (statement->kind == STATEMENT_WORK_LIST)
-				append_sql(statement, ", j.creation_order");
+				append_sql(statement, request->wants_tids ? ", j.creation_order, j.ctid" :
+						   ", j.creation_order, NULL::pg_catalog.tid");
 			append_from(statement, " FROM ");
 			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
 			if (listed)
@@ -553,7 +563,7 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	};
 	static const int natts[] = {
 		[STATEMENT_MATCH] = RESULT_STATUS + 1,
-		[STATEMENT_WORK_LIST] = RESULT_CREATION_ORDER + 1,
+		[STATEMENT_WORK_LIST] = RESULT_TID + 1,
 		[STATEMENT_CANCEL] = FIELD_COUNT,
 		[STATEMENT_LOOK] = RESULT_MATCHES + 1,
 	};
@@ -568,6 +578,8 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 
 		if (kind != STATEMENT_CANCEL && i == RESULT_MATCHES)
 			fits = type == BOOLOID;
+		else if (kind != STATEMENT_CANCEL && i == RESULT_TID)
+			fits = type == TIDOID;
 		else
 			fits = attribute_fits(receiver->relation,
 								  kind == STATEMENT_CANCEL ? (JobColumn) i : columns[i], type);

@@ -18,14 +18,16 @@ typedef enum StatementKind
 	STATEMENT_MATCH,
 
 	/*
-	 * (id, status, matches, creation_order) of the same jobs, for a work
-	 * list; with a filter id of the jobs of STATEMENT_LOOK
+	 * (id, status, matches, creation_order, tid) of the same jobs, for a work
+	 * list; with a filter id of the jobs of STATEMENT_LOOK.  The tid is null
+	 * unless the request wants it.
 	 */
 	STATEMENT_WORK_LIST,
 
 	/*
-	 * cancels the jobs that match and can be canceled; returns the fields of
-	 * a response, numbered as columns.h numbers them
+	 * cancels the jobs that match and can be canceled, and are where the tids
+	 * of the request say, if it has any; returns the fields of a response,
+	 * numbered as columns.h numbers them
 	 */
 	STATEMENT_CANCEL,
 
@@ -42,7 +44,8 @@ enum ResultColumn
 	RESULT_ID,
 	RESULT_STATUS,
 	RESULT_MATCHES,
-	RESULT_CREATION_ORDER
+	RESULT_CREATION_ORDER,
+	RESULT_TID
 };
 
 /*

@@ -37,7 +37,7 @@ cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (
 cancel.c|call\.named \? WHY_NOT_FOUND|call.named ? WHY_NO_MATCH
 ledger.c|ledger->entries, ledger->count, sizeof|ledger->entries, ledger->count - 1, sizeof
 statement.c|", end_timestamp = |", start_timestamp = 
-statement.c|FILTER_COUNT\);(?=\s+append_sql\(statement, " RETURNING)|FILTER_USER_ID);
+statement.c|FILTER_COUNT\);(?=\s+if \(request->tids)|FILTER_USER_ID);
 statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
 arrays.c|a->creation_order < b->creation_order \? -1 : 1|a->creation_order < b->creation_order ? 1 : -1
 arrays.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1

@@ -48,7 +48,7 @@ chunks.c|relation->relid != work->relid|false
 chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
 ledger.c|if \(entry\)\s+entry->outcome = STRUCK_OFF;|if (entry && entry->outcome == NULL) entry->outcome = STRUCK_OFF;
 statement.c|append_sql\(statement, " AND \(j\.status OPERATOR\(pg_catalog\.=\) 'PENDING'"\s+" OR j\.status OPERATOR\(pg_catalog\.=\) 'RUNNING'\)"\);|
-statement.c|append_conditions\(statement, FILTER_COUNT\);(?=\s+append_sql\(statement, " RETURNING)|append_conditions(statement, FILTER_USER_ID);
+statement.c|append_conditions\(statement, FILTER_COUNT\);(?=\s+if \(request->tids)|append_conditions(statement, FILTER_USER_ID);
 statement.c|append_param\(statement, " WHERE j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, " WHERE true");
 X
 }

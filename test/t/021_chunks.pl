@@ -99,6 +99,25 @@ like($node->safe_psql('postgres', qq{
 	SELECT CASE WHEN clock_timestamp() - at BETWEEN '0.1 s' AND '10 s' THEN 'paused' END FROM began;
 	DROP TABLE began}), qr/^20\|\d+\npaused$/, 'the pause is as long as it says');
 
+# The places of jobs that are gone may be those of jobs that are not in the list
+$node->safe_psql('postgres', qq{
+	CREATE TABLE places AS SELECT ctid AS place FROM jobs WHERE false;
+	CREATE TABLE moving (LIKE jobs INCLUDING ALL);
+	INSERT INTO moving (batch_id, project_id, runs) SELECT $batch, gen_random_uuid(), 1 FROM generate_series(1, 40);
+	INSERT INTO places SELECT ctid FROM moving});
+my $slowly = $node->background_psql('postgres');
+$slowly->query_until(qr/begun/, "SET pasqal_jobs.jobs_table = 'moving';\nSET pasqal_jobs.chunk_pause = '3s';\n\\echo begun\nCALL cancel_jobs_in_chunks($batch, '{}', 20);\n");
+$node->poll_query_until('postgres', "SELECT count(*) = 20 FROM moving WHERE status = 'CANCELED'") or die 'no chunk was committed';
+$node->safe_psql('postgres', "DELETE FROM moving WHERE status = 'PENDING' AND creation_order % 2 = 0");
+$node->safe_psql('postgres', 'VACUUM moving');
+$node->safe_psql('postgres', "INSERT INTO moving (batch_id, project_id, runs) SELECT $batch, gen_random_uuid(), 2 FROM generate_series(1, 100)");
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM moving JOIN places ON moving.ctid = place WHERE runs = 2'), '>=', 10,
+	'new jobs are where jobs of the list were');
+like($slowly->query('SELECT 1'), qr/^30\|0$/m, 'what is left of the list is canceled');
+is($node->safe_psql('postgres', 'SELECT runs, status, count(*) FROM moving GROUP BY 1, 2 ORDER BY 1'), "1|CANCELED|30\n2|PENDING|100", '... and nothing else');
+$slowly->quit;
+$node->safe_psql('postgres', 'DROP TABLE moving, places');
+
 # A row that a worker holds delays only its chunk; what it did counts
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
 my $worker = $node->background_psql('postgres');

@@ -12,7 +12,7 @@ import psycopg
 
 from common import (
     QUICK, UPDATE, Contender, Turn, admin, committed, goal, number, peak_memory, progress, query, ratio, record,
-    run_rounds, seconds, table,
+    run_rounds, sample, seconds, table,
 )  # fmt: skip
 
 BATCH = 1_000
@@ -51,12 +51,13 @@ def load(schema, batches, jobs, partitions=0):
     def fill(low, high):
         with psycopg.connect(autocommit=True) as conn:
             conn.execute(
+                # the jobs of a batch come one after the other, as a service submits them
                 f"""INSERT INTO {schema}.jobs (batch_id, project_id, runs, status)
                 SELECT batch, '00000000-0000-0000-0000-000000000001', 100, CASE j %% 10 WHEN 9 THEN 'DONE'::jobstatus
                     WHEN 8 THEN 'RUNNING' ELSE 'PENDING' END
-                FROM (SELECT md5('batch ' || b)::uuid AS batch FROM generate_series(%s::int, %s::int) AS b) AS batches
-                CROSS JOIN generate_series(0, %s::int) AS j""",
-                [low, high, jobs - 1],
+                FROM (SELECT md5('batch ' || b)::uuid AS batch, generate_series(0, %s::int) AS j
+                    FROM generate_series(%s::int, %s::int) AS b) AS batches""",
+                [jobs - 1, low, high],
             )
 
     halves = [(0, batches // 2), (batches // 2 + 1, batches - 1)]
@@ -78,6 +79,12 @@ def batch_id(number_):
     return query("SELECT md5('batch ' || %s::int)::uuid::text", number_).encode()
 
 
+def warm(turn, check):
+    """A sample of a batch whose pages were read just before."""
+    turn.contender.canceled(turn.table, turn.arguments)
+    return sample(turn, check)
+
+
 def measure_growth():
     lines = []
     for kind, partitions in ("plain", 0), ("64 partitions", 64):
@@ -93,7 +100,7 @@ def measure_growth():
                 )
         progress(f"a batch of {BATCH:,} jobs in tables of {', '.join(f'{level:,}' for level in LEVELS)} jobs, {kind}")
         admin.execute("CHECKPOINT")
-        samples = run_rounds(turns)
+        samples = run_rounds(turns, warm)
         for name in FLOOR, KEPT:
             cells = []
             for level in LEVELS:

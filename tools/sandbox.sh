@@ -120,10 +120,14 @@ sandbox_end() {
 }
 
 guard() {
-	local status=0
+	local status=0 name=pasqal_jobs
 
 	WORKER=
-	SANDBOX=$(mktemp -u "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
+	# a socket's path has at most 107 bytes, also in a sandbox within two others
+	case ${TMPDIR:-} in
+		*/pasqal_jobs.??????/tmp*) name=p ;;
+	esac
+	SANDBOX=$(mktemp -u "${TMPDIR:-/tmp}/$name.XXXXXX")
 	mkdir -m 755 "$SANDBOX"
 	trap 'sandbox_end 130' INT
 	trap 'sandbox_end 143' TERM

@@ -86,8 +86,9 @@ sub three_batches
 is(three_batches('SELECT'), '3|4 3|4', 'no index');
 is(three_batches('CREATE INDEX ON jobs (project_id, batch_id)'), '3|4 3|4', 'an index that begins with another column');
 is(three_batches("CREATE INDEX ON jobs ((project_id::text), batch_id)"), '3|4 3|4', 'an index that begins with an expression');
-is(three_batches('CREATE INDEX ON jobs (batch_id, id, status); SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = off'),
-	'3|2 3|4', 'an index that the first read needs no table for');
+# 18 reads it for the UPDATE, too, although that is disabled
+like(three_batches('CREATE INDEX ON jobs (batch_id, id, status); SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = off'),
+	qr/^3\|2 3\|[24]$/, 'an index that the first read needs no table for');
 
 # Reading and updating a batch use the index
 $node->safe_psql('postgres', 'SELECT pg_stat_reset()');

@@ -52,7 +52,7 @@ installcheck() {
 tap() {
 	local name log
 
-	tap_command "$PWD/tmp_check"
+	tap_command "$PWD"
 	run '^ok ' '^not ok ' "${TAP[@]}" -v "$@"
 
 	# why a test ended early is in its logs only

@@ -64,7 +64,7 @@ run() {
 			as_server timeout 600 make PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION="$2" >run.log 2>&1
 			;;
 		tap)
-			tap_command "$PWD/tmp_check"
+			tap_command "$PWD"
 			as_server timeout 600 "${TAP[@]}" "$2" >run.log 2>&1
 			;;
 	esac

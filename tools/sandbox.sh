@@ -10,7 +10,8 @@
 #	sandbox_create PACKAGE...	installs, copies, builds
 #	sandbox_start [SETTING=VALUE...]	initdb and start
 #	as_server COMMAND...		runs it as the user that owns the server
-#	tap_command DIRECTORY		sets TAP to the words that run files of test/t
+#	tap_command DIRECTORY		sets TAP to the words that run files of test/t;
+#				their data and logs are in DIRECTORY/tmp_check
 #
 # Afterwards PGHOST and the like name the server, PATH begins with its
 # programs, and the copy of the sources is in $SANDBOX/build.
@@ -365,13 +366,13 @@ as_server() {
 	fi
 }
 
-# TAP tests make servers of their own, with data and logs in the directory
+# TAP tests make servers of their own; before 16 they know TESTDIR alone
 tap_command() {
 	local modules
 	modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 
 	# shellcheck disable=SC2034 # for those who source this
-	TAP=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$PWD" TESTDATADIR="$1" TESTLOGDIR="$1/log"
+	TAP=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$1" TESTDATADIR="$1/tmp_check" TESTLOGDIR="$1/tmp_check/log"
 		PG_REGRESS="$modules/regress/pg_regress" prove -I "$modules/perl")
 }
 

@@ -25,6 +25,7 @@ tap() {
 	local name=$1 file=$2
 	shift 2
 
+	as_server mkdir "$PWD/tmp_$name"
 	tap_command "$PWD/tmp_$name"
 	as_server env "$@" "${TAP[@]}" -v "test/t/$file" 2>&1
 }

@@ -57,7 +57,7 @@ as_server make -s PG_CONFIG="$PG_CONFIG" installcheck 2>&1 | tee "$SANDBOX/outpu
 [ ! -s output_iso/regression.diffs ] || cat output_iso/regression.diffs
 passed=$(grep -Ec '^(test|ok) .* (ok|- ).*ms$' "$SANDBOX/output" || true)
 
-tap_command "$PWD/tmp_check"
+tap_command "$PWD"
 as_server env TRUST_CASES="$cases" TRUST_SECONDS="$seconds" "${TAP[@]}" test/t/010_oracle.pl test/t/015_ddl.pl test/t/011_torture.pl || failed=1
 
 reports=$(find "$SANDBOX/reports" -type f | wc -l)

@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -184,7 +185,7 @@ close $json;
 
 note "seed $seed, $seconds s: ", join(', ', map { "$_ $count{$_}" } sort keys %count);
 
-my $check = "$ENV{TESTDIR}/test/history/check.py";
+my $check = "$FindBin::Bin/../history/check.py";
 my $checked = `python3 -B $check --self-test 2>&1`;
 is($?, 0, 'the check of histories finds what is wrong in bad ones') or diag($checked);
 $checked = `python3 -B $check $history 2>&1`;

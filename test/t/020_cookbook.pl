@@ -8,6 +8,7 @@
 use strict;
 use warnings;
 
+use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -375,7 +376,7 @@ my %effects = (
 			"$batch[1]|1|14\n$batch[2]|1|14\n$batch[3]|6|14", 'ended jobs of that day are gone');
 	},
 	'Upgrade' => sub {
-		my ($version) = slurp_file("$ENV{TESTDIR}/pasqal_jobs.control") =~ /^default_version = '(.*)'/m;
+		my ($version) = slurp_file("$FindBin::Bin/../../pasqal_jobs.control") =~ /^default_version = '(.*)'/m;
 		like(run_entry($_[0]), qr/^\Q$version\E$/m, 'the version that is installed');
 	},
 	'Uninstall' => sub {

@@ -86,9 +86,9 @@ done
 
 echo
 while IFS='|' read -r part result seconds; do
-	printf '%-11s %-7s %7s  ' "$part" "$result" "$seconds"
-	figures "$part" "$results/$part" | sed '2,$s/^/                             /'
-	[ -n "$(figures "$part" "$results/$part")" ] || echo
+	# a part that failed may have none
+	lines=$(figures "$part" "$results/$part") || true
+	printf '%-11s %-7s %7s  %s\n' "$part" "$result" "$seconds" "${lines//$'\n'/$'\n                             '}"
 done <"$results/table"
 printf '%d parts passed, %d failed; seed %s, %s\n' $((${#parts[@]} - failed)) "$failed" "$seed" "$("$PG_CONFIG" --version)"
 [ "$failed" = 0 ]

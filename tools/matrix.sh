@@ -224,10 +224,13 @@ PACKAGES="postgresql postgresql-contrib postgresql-server-dev-all postgresql-com
 	libipc-run-perl ?name(^postgresql-[0-9]+-plproxy$) build-essential debhelper lintian"
 
 # packages_of SUITE: the next PostgreSQL is not the one that Debian's package
-# postgresql stands for
+# postgresql stands for, and the one of PL/Proxy would bring that with it
 packages_of() {
+	local packages
+
 	if [ "$1" = experimental ]; then
-		echo "${PACKAGES/#postgresql postgresql-contrib postgresql-server-dev-all/postgresql-19 postgresql-server-dev-19}"
+		packages=${PACKAGES/#postgresql postgresql-contrib postgresql-server-dev-all/postgresql-19 postgresql-server-dev-19}
+		echo "${packages/ \?name*plproxy\$)/}"
 	else
 		echo "$PACKAGES"
 	fi

@@ -52,20 +52,24 @@ foreach my $i (0 .. $#encodings)
 
 # An encoding for which PostgreSQL has no conversion: what is not ASCII is no
 # text of such a database
-$node->safe_psql('postgres', "CREATE DATABASE mule TEMPLATE template0 ENCODING 'MULE_INTERNAL' LOCALE 'C'");
-$node->safe_psql('mule', q{
-	SET client_encoding = 'SQL_ASCII';
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
-	INSERT INTO jobs (batch_id, project_id, runs, user_id) VALUES ('b0000000-0000-4000-8000-000000000001', gen_random_uuid(), 1, 'e')});
-my %in_mule = (
-	'user_id=e' => '200|1',
-	'user_id=%C3%A9' => '422|["query", "user_id", 0] type_error.str',
-	'status=%C3%A9' => '422|["query", "status", 0] type_error.enum',
-	'x%C3%A9=1' => '422|["query", "x??"] value_error.extra',
-);
-is($node->safe_psql('mule', "SET client_encoding = 'SQL_ASCII'; BEGIN; " . sprintf($ask, $_) . '; ROLLBACK'), $in_mule{$_}, "MULE_INTERNAL: $_")
-  for sort keys %in_mule;
+SKIP: {
+	skip 'PostgreSQL 19 has no encoding without a conversion', 4 if $node->pg_version >= 19;
+
+	$node->safe_psql('postgres', "CREATE DATABASE mule TEMPLATE template0 ENCODING 'MULE_INTERNAL' LOCALE 'C'");
+	$node->safe_psql('mule', q{
+		SET client_encoding = 'SQL_ASCII';
+		CREATE EXTENSION pasqal_jobs;
+		SELECT create_jobs_table();
+		INSERT INTO jobs (batch_id, project_id, runs, user_id) VALUES ('b0000000-0000-4000-8000-000000000001', gen_random_uuid(), 1, 'e')});
+	my %in_mule = (
+		'user_id=e' => '200|1',
+		'user_id=%C3%A9' => '422|["query", "user_id", 0] type_error.str',
+		'status=%C3%A9' => '422|["query", "status", 0] type_error.enum',
+		'x%C3%A9=1' => '422|["query", "x??"] value_error.extra',
+	);
+	is($node->safe_psql('mule', "SET client_encoding = 'SQL_ASCII'; BEGIN; " . sprintf($ask, $_) . '; ROLLBACK'), $in_mule{$_}, "MULE_INTERNAL: $_")
+	  for sort keys %in_mule;
+}
 
 $node->stop;
 done_testing();

@@ -187,6 +187,14 @@ SELECT job(n % 4), batch(1), project(1), 1, 'PENDING', n, now(), now() FROM gene
 SET pasqal_jobs.jobs_table = 'twins';
 CALL cancel_jobs_in_chunks(batch(1), '{}', 3);
 SELECT status, count(*) FROM twins GROUP BY 1;
+UPDATE twins SET status = 'PENDING';
+SELECT told(cancel_jobs(batch(1), jsonb_build_object('id', jsonb_agg(DISTINCT id)))) FROM twins;
+UPDATE twins SET status = 'PENDING';
+SELECT jsonb_build_object('id', jsonb_agg(DISTINCT id)) AS filters FROM twins \gset
+CALL cancel_jobs_in_chunks(batch(1), :'filters', 3);
+CALL cancel_jobs_in_chunks(batch(1), :'filters', 100);
+UPDATE twins SET status = 'PENDING';
+CALL cancel_jobs_in_chunks(batch(1), :'filters', 100);
 RESET pasqal_jobs.jobs_table;
 DROP TABLE twins;
 

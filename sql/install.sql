@@ -81,7 +81,7 @@ SET pasqal_jobs.jobs_table = 'app_jobs';
 PREPARE again (jsonb) AS SELECT told(cancel_jobs(batch(1), $1));
 EXECUTE again ('{"max_runs": 1}');
 DROP EXTENSION pasqal_jobs;
-\set VERBOSITY terse
+\set VERBOSITY sqlstate
 EXECUTE again ('{"max_runs": 2}');
 \set VERBOSITY default
 CREATE EXTENSION pasqal_jobs;

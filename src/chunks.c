@@ -24,7 +24,9 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
+#include "optimizer/cost.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "storage/latch.h"
@@ -33,6 +35,7 @@
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -169,12 +172,15 @@ compare_items(const void *a, const void *b)
 /*
  * May jobs be found by where they are in the table, which is faster than by an
  * index of their ids?  Reading ctid takes the right to read the whole table,
- * and a trigger that keeps a job would run twice for it.
+ * and a trigger that keeps a job would run twice for it.  Without a tid scan,
+ * and with a plan that does not know the ids and so cannot hash them, each
+ * chunk would compare all jobs of the batch with all of its own.
  */
 static bool
 may_use_tids(const JobsRelation *relation)
 {
-	return !relation->may_keep &&
+	return !relation->may_keep && enable_tidscan &&
+		plan_cache_mode != PLAN_CACHE_MODE_FORCE_GENERIC_PLAN &&
 		pg_class_aclcheck(relation->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
@@ -284,7 +290,6 @@ cancel_chunk(Work *work, size_t count)
 
 	MemoryContextSwitchTo(chunk);
 	reopen_relation(work);
-	ids->count = count;
 	ids->values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
 	if (may_use_tids(&call->relation))
 		request.tids.values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
@@ -296,7 +301,9 @@ cancel_chunk(Work *work, size_t count)
 		if (request.tids.values && ItemPointerIsValid(&item->tid))
 			request.tids.values[request.tids.count++] = PointerGetDatum(&item->tid);
 	}
+	/* an id that several jobs have is looked for once */
 	qsort(ids->values, count, sizeof(Datum), filter_compare_ids);
+	ids->count = (int) qunique(ids->values, count, sizeof(Datum), filter_compare_ids);
 
 	canceled = cancel(&request, scope, &observer);
 	call_notify(call, canceled);

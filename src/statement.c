@@ -47,9 +47,9 @@
  *	the same with j.creation_order fourth, and fifth j.ctid or a null; without
  *	a filter id, all other filters are conditions of WHERE as in STATEMENT_MATCH
  *
- * With tids, STATEMENT_CANCEL has these conditions in place of the one on id:
- *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3)) IS TRUE
- *	AND j.ctid OPERATOR(pg_catalog.=) ANY ($5)
+ * With tids, the conditions of STATEMENT_CANCEL are in parentheses, and followed
+ * by: IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($5).  This keeps the planner
+ * from indexes of what the conditions are about.
  *
  *-------------------------------------------------------------------------
  */
@@ -233,8 +233,7 @@ append_condition(Statement *statement, Filter filter)
 
 /*
  * Appends the conditions of all filters that are there, but for one, each with
- * AND before it.  IS TRUE keeps the planner from an index of ids where tids
- * lead to the jobs.
+ * AND before it
  */
 static void
 append_conditions(Statement *statement, int but)
@@ -245,8 +244,6 @@ append_conditions(Statement *statement, int but)
 			continue;
 		append_sql(statement, " AND ");
 		append_condition(statement, f);
-		if (f == FILTER_ID && statement->request->tids.count > 0)
-			append_sql(statement, " IS TRUE");
 	}
 }
 
@@ -299,12 +296,13 @@ build_statement(Statement *statement)
 			append_from(statement, "UPDATE ");
 			append_param(statement, " SET status = 'CANCELED', updated_at = $%d", timestamp);
 			append_param(statement, ", end_timestamp = $%d", timestamp);
-			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
+			append_sql(statement, request->tids.count > 0 ? " WHERE (" : " WHERE ");
+			append_param(statement, "j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
 			append_sql(statement, " AND (j.status OPERATOR(pg_catalog.=) 'PENDING'"
 					   " OR j.status OPERATOR(pg_catalog.=) 'RUNNING')");
 			append_conditions(statement, FILTER_COUNT);
 			if (request->tids.count > 0)
-				append_param(statement, " AND j.ctid OPERATOR(pg_catalog.=) ANY ($%d)",
+				append_param(statement, ") IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($%d)",
 							 add_param(statement, get_array_type(TIDOID),
 									   array_of_values(&request->tids, TIDOID)));
 			append_sql(statement, " RETURNING ");

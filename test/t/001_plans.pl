@@ -112,6 +112,23 @@ $node->safe_psql('postgres', q{
 	CREATE TRIGGER pass BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION pass()});
 is(chunks_use_ids(), 't', '... but with a trigger that may keep jobs');
 $node->safe_psql('postgres', 'DROP TRIGGER pass ON jobs');
+for my $setting ('plan_cache_mode = force_generic_plan', 'enable_tidscan = off')
+{
+	$node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE batch_id = md5('large')::uuid; ALTER DATABASE postgres SET $setting");
+	is(chunks_use_ids(), 't', "... and with $setting");
+	$node->safe_psql('postgres', 'ALTER DATABASE postgres RESET ALL');
+}
+
+# A batch that came after ANALYZE: the planner takes it for one of ten jobs, so
+# that it would find the jobs of each chunk by the index of batches
+$node->safe_psql('postgres', q{
+	SELECT create_jobs_table('few');
+	INSERT INTO few (batch_id, project_id, runs) SELECT md5('batch ' || n / 10)::uuid, gen_random_uuid(), 1 FROM generate_series(1, 20000) AS n;
+	ANALYZE few;
+	INSERT INTO few (batch_id, project_id, runs) SELECT md5('new')::uuid, gen_random_uuid(), 1 FROM generate_series(1, 3000)});
+$node->safe_psql('postgres', "SET pasqal_jobs.jobs_table = 'few'; CALL cancel_jobs_in_chunks(md5('new')::uuid, '{}', 500)");
+is($node->safe_psql('postgres', "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'few'"), '3000',
+	'chunks of a batch that is new to the planner read an index once');
 
 # Half of the jobs at once: no temporary file
 my $log = -s $node->logfile;

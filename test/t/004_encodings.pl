@@ -53,7 +53,7 @@ foreach my $i (0 .. $#encodings)
 # An encoding for which PostgreSQL has no conversion: what is not ASCII is no
 # text of such a database
 SKIP: {
-	skip 'PostgreSQL 19 has no encoding without a conversion', 4 if $node->pg_version >= 19;
+	skip 'PostgreSQL 19 has no encoding without a conversion', 4 if $node->safe_psql('postgres', 'SHOW server_version_num') >= 190000;
 
 	$node->safe_psql('postgres', "CREATE DATABASE mule TEMPLATE template0 ENCODING 'MULE_INTERNAL' LOCALE 'C'");
 	$node->safe_psql('mule', q{

@@ -8,6 +8,9 @@
 # sqlsmith mutations assertions races valgrind (default: all of them, about two
 # hours on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
+# TRUST_CASES=N are the cases of each of the two seeds of oracle, TRUST_SECONDS=N
+# the time of torture and of each of the two programs of fuzz, TRUST_ROUNDS=N the
+# crashes.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
@@ -42,9 +45,9 @@ figures() {
 
 oracle() {
 	# two seeds at a time
-	tap oracle1 010_oracle.pl TRUST_CASES=12500 TRUST_SEED="$seed" >"$results/oracle1" &
+	tap oracle1 010_oracle.pl TRUST_CASES="${TRUST_CASES:-12500}" TRUST_SEED="$seed" >"$results/oracle1" &
 	local first=$! status=0
-	tap oracle2 010_oracle.pl TRUST_CASES=12500 TRUST_SEED=$((seed + 1)) || status=$?
+	tap oracle2 010_oracle.pl TRUST_CASES="${TRUST_CASES:-12500}" TRUST_SEED=$((seed + 1)) || status=$?
 	wait $first || status=$?
 	cat "$results/oracle1"
 	return $status
@@ -56,10 +59,10 @@ run_part() {
 		ddl) tap ddl 015_ddl.pl TRUST_CASES=10000 TRUST_SEED="$seed" ;;
 		deadlocks) tap deadlocks 006_batch_lock.pl TRUST_SECONDS=60 ;;
 		torture) tap torture 011_torture.pl TRUST_SECONDS="${TRUST_SECONDS:-240}" TRUST_SEED="$seed" ;;
-		crash) tap crash 012_crash.pl TRUST_ROUNDS=60 TRUST_SEED="$seed" ;;
+		crash) tap crash 012_crash.pl TRUST_ROUNDS="${TRUST_ROUNDS:-60}" TRUST_SEED="$seed" ;;
 		limits) tap limits 013_limits.pl TRUST_LONG=1 TRUST_SEED="$seed" ;;
 		sanitizers) "$here/sanitize.sh" 3000 30 ;;
-		fuzz) "$here/fuzz.sh" 310 ;;
+		fuzz) "$here/fuzz.sh" "${TRUST_SECONDS:-310}" ;;
 		sqlsmith) "$here/sqlsmith.sh" 20000 "$seed" ;;
 		lint) "$PROJECT/tools/lint.sh" ;;
 		model) "$PROJECT/test/model/run.sh" ;;

@@ -76,7 +76,11 @@ BEGIN
 	END IF;
 	many := partitions OPERATOR(pg_catalog.>) 0;
 
-	parts := pg_catalog.parse_ident(create_jobs_table.name);
+	BEGIN
+		parts := pg_catalog.parse_ident(create_jobs_table.name);
+	EXCEPTION WHEN invalid_parameter_value THEN
+		parts := '{}';
+	END;
 	IF pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 1 THEN
 		nsp := pg_catalog.current_schema();
 		rel := parts[1];
@@ -100,6 +104,19 @@ BEGIN
 				HINT = 'Choose a shorter name.';
 	END IF;
 	target := pg_catalog.format('%I.%I', nsp, rel);
+
+	IF nsp OPERATOR(pg_catalog.<>) 'pg_temp' THEN
+		IF pg_catalog.to_regnamespace(pg_catalog.quote_ident(nsp)) IS NULL THEN
+			RAISE EXCEPTION 'schema "%" does not exist', nsp
+				USING ERRCODE = 'invalid_schema_name',
+					HINT = pg_catalog.format('CREATE SCHEMA %I;', nsp);
+		ELSIF NOT (pg_catalog.has_schema_privilege(nsp, 'CREATE')
+					AND pg_catalog.has_schema_privilege(nsp, 'USAGE')) THEN
+			RAISE EXCEPTION 'permission denied for schema %', nsp
+				USING ERRCODE = 'insufficient_privilege',
+					HINT = pg_catalog.format('The call needs: GRANT CREATE, USAGE ON SCHEMA %I TO %I;', nsp, current_user);
+		END IF;
+	END IF;
 
 	existing := pg_catalog.to_regclass(target);
 	IF existing IS NOT NULL THEN
@@ -208,7 +225,7 @@ AS 'MODULE_PATHNAME'
 LANGUAGE C STABLE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION cancel_jobs_preview(uuid, jsonb) IS
-'shows what cancel_jobs() would do now: one row for each job with its status; error is null if the job would be canceled, else it says why not. It changes and locks nothing, and works on a standby. It cannot foresee triggers and policies for UPDATE';
+'shows what cancel_jobs() would do now: one row for each job with its status; error is null if the job would be canceled, else it says why not. It changes and locks nothing, and works on a standby. It cannot foresee triggers and policies for UPDATE, and does not heed pasqal_jobs.max_jobs';
 
 CREATE PROCEDURE cancel_jobs_in_chunks(batch uuid, filters jsonb DEFAULT '{}', chunk_size int DEFAULT 1000,
 	INOUT canceled bigint DEFAULT 0, INOUT failed bigint DEFAULT 0)

@@ -21,6 +21,8 @@ SET pasqal_jobs.jobs_table = 'nowhere.jobs';
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.jobs_table = '';
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'elsewhere.public.jobs';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.jobs_table = 'a.b.c.d';
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.jobs_table = 'jobs; DROP TABLE jobs';
@@ -188,6 +190,8 @@ SELECT * FROM failure($$SELECT create_jobs_table(NULL)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('t', -1)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('a.b.c')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('no such.name')$$);
+SELECT * FROM failure($$SELECT create_jobs_table('')$$);
+SELECT * FROM failure($$SELECT create_jobs_table('nowhere.jobs')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('jobs')$$);
 SELECT * FROM failure(format('SELECT create_jobs_table(%L, 10)', repeat('n', 62)));
 \x off

@@ -125,6 +125,11 @@ DROP CAST (jobstatus AS varchar);
 -- table; with them it does not
 CREATE SCHEMA app;
 GRANT USAGE ON SCHEMA app TO PUBLIC;
+SET ROLE regress_pasqal_mallory;
+\set SHOW_CONTEXT never
+SELECT create_jobs_table('app.jobs');
+\set SHOW_CONTEXT errors
+RESET ROLE;
 SELECT create_jobs_table('app.jobs');
 SELECT create_jobs_table('app.payroll');
 INSERT INTO app.payroll SELECT * FROM jobs;

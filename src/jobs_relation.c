@@ -23,6 +23,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
+#include "commands/dbcommands.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -131,6 +132,18 @@ find_in_search_path(const char *name, char **schema)
 	return relid;
 }
 
+/* Raises 42602 for the setting jobs_table */
+static void
+invalid_name(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_NAME),
+			 errmsg("invalid value for setting \"%s\": \"%s\"",
+					"pasqal_jobs.jobs_table", pasqal_jobs_table),
+			 errdetail("%s", detail),
+			 errhint("For example: SET pasqal_jobs.jobs_table = 'public.jobs'.")));
+}
+
 /*
  * The relation that the setting names, locked until the end of the
  * transaction.  Raises 42602 for an invalid name, 42501 for a schema that may
@@ -148,15 +161,12 @@ lookup_and_lock(LOCKMODE lockmode)
 	char	   *copy = pstrdup(pasqal_jobs_table);
 
 	if (!SplitIdentifierString(copy, '.', &names) || names == NIL || list_length(names) > 3)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid value for setting \"%s\": \"%s\"",
-						"pasqal_jobs.jobs_table", pasqal_jobs_table),
-				 errdetail("It must be the name of a relation as in SQL."),
-				 errhint("For example: SET pasqal_jobs.jobs_table = 'public.jobs'.")));
+		invalid_name("It must be the name of a relation as in SQL.");
 	foreach(cell, names)
 		nodes = lappend(nodes, makeString(lfirst(cell)));
 	name = makeRangeVarFromNameList(nodes);
+	if (name->catalogname && strcmp(name->catalogname, get_database_name(MyDatabaseId)) != 0)
+		invalid_name("It names another database.");
 
 	/* PostgreSQL's own message, and the way out */
 	if (name->schemaname && !name->catalogname)

@@ -244,6 +244,6 @@ settings_check(void)
 					 errmsg("invalid value for parameter \"%s\": \"%s\"",
 							setting->name, setting->invalid),
 					 errdetail("It was set before the library was loaded, when it could not be checked."),
-					 errhint("Set it again; RESET does not suffice.  Available values: %s.", setting->values)));
+					 errhint("Set it again, which lasts until RESET or DISCARD ALL, or connect anew.  Available values: %s.", setting->values)));
 	}
 }

@@ -25,6 +25,10 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE owner LOGIN; CREATE ROLE operator LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE mallory LOGIN');
 
 # The entries: heading => its blocks (role and SQL) and the index it wants
+# the trigger that keeps workers from jobs that have ended
+my ($keep_ended) = slurp_file('doc/api.md') =~ /^(CREATE FUNCTION keep_ended.*?)^```/ms
+  or die 'doc/api.md has no trigger keep_ended';
+
 my (%entries, @headings);
 my $found = 0;
 while ($page =~ /^### (.*?)\n(.*?)(?=^##|\z)/msg)
@@ -293,7 +297,7 @@ my %effects = (
 		my @logs = ('Log who canceled what, and why', 'Log each job, for an undo');
 		my @last = ($#{ $entries{'Undo a cancel'}{blocks} }) x ($node->pg_version >= 18);
 		run_entry($_, [], 0) foreach @logs, "Settle the batch's own row";
-		my $open_jobs = "SELECT string_agg(open_jobs::text, ',' ORDER BY id) FROM batches";
+		my $open_jobs = "SELECT string_agg(open_jobs::text, ',' ORDER BY id) FROM batch_counts";
 		# a cancel that was meant, and the mistake: in chunks, over jobs that wait and jobs that run
 		run_as('operator', "SELECT cancel_jobs('$batch[1]', '{\"user_id\": \"lise\"}')");
 		run_as('operator', "SELECT cancel_jobs('$batch[2]')");
@@ -305,7 +309,9 @@ my %effects = (
 		like(run_entry($_[0], [], 0), qr/^$entry\|[^|]*\|operator\|\|$batch[1]\|7\|0\|CALL cancel_jobs_in_chunks/m, 'the mistake is found, one row for all of its chunks');
 		# meanwhile a worker ended one of its jobs after all
 		answer("UPDATE jobs SET status = 'DONE', updated_at = clock_timestamp() WHERE batch_id = '$batch[1]' AND creation_order = 12");
+		answer($keep_ended);
 		like(run_entry($_[0], [ '-v', "entries={$entry}" ], 1), qr/^PENDING\|t\|5\nRUNNING\|f\|1\nRUNNING\|t\|1$/m, 'the answer');
+		answer('DROP TRIGGER keep_ended ON jobs');
 		is(answer("SELECT login, batch_id, canceled, restored FROM cancel_log ORDER BY entry DESC LIMIT 1"), "operator|$batch[1]|0|6", 'the log has the undo');
 		is(answer("SELECT count(*) FROM jobs AS j JOIN as_it_was AS w USING (id) WHERE j.batch_id = '$batch[1]' AND (j.status, j.end_timestamp) IS DISTINCT FROM (w.status, w.end_timestamp)"),
 			1, 'that batch is as it was, but for the job of the worker');
@@ -341,6 +347,7 @@ my %effects = (
 		my $output = run_entry($_[0], [], 0);
 		like($output, qr/^(\S+ \S+)\|7\|2\n\S+ \S+\|7\|2$/m, 'two calls, the last one first');
 		my ($mistake) = $output =~ /^(\S+ \S+)\|7/m;
+		answer($keep_ended);
 		run_entry($_[0], [ '-v', "mistake=$mistake" ], 1);
 		is(answer("SELECT status, user_id, count(*), count(end_timestamp) FROM jobs WHERE batch_id = '$batch[1]' AND status <> 'DONE' GROUP BY 1, 2 ORDER BY 1, 2"),
 			"PENDING|niels|5|0\nRUNNING|niels|2|0\nCANCELED|lise|7|7", 'all of that call, and the other one stays');
@@ -357,10 +364,10 @@ my %effects = (
 	},
 	"Settle the batch's own row" => sub {
 		run_entry($_[0]);
-		is(answer('SELECT string_agg(open_jobs::text, \',\' ORDER BY id) FROM batches'), '14,0,14', 'settled in the transaction of the cancel');
+		is(answer('SELECT string_agg(open_jobs::text, \',\' ORDER BY id) FROM batch_counts'), '14,0,14', 'settled in the transaction of the cancel');
 		answer("UPDATE jobs SET status = 'DONE' WHERE creation_order = 11; UPDATE jobs SET progress = 1");
-		is(answer('SELECT string_agg(open_jobs::text, \',\' ORDER BY id) FROM batches'), '13,0,13', '... and in that of a worker');
-		is_refused('operator', 'SELECT * FROM batches', qr/permission denied for table batches/, 'the operator needs no privilege on it');
+		is(answer('SELECT string_agg(open_jobs::text, \',\' ORDER BY id) FROM batch_counts'), '13,0,13', '... and in that of a worker');
+		is_refused('operator', 'SELECT * FROM batch_counts', qr/permission denied for table batch_counts/, 'the operator needs no privilege on it');
 	},
 	'A table with other column names' => sub {
 		run_entry($_[0]);

@@ -278,7 +278,8 @@ matrix() {
 		# shellcheck disable=SC2046 # words
 		if ! in_chroot "$CHROOT" /project/test/suite.sh $(parts_of "$suite") >"$log" 2>&1 </dev/null; then
 			status=1
-			grep -nE '^(not ok|test .*FAILED|#   Failed|[-+] |.*(error|ERROR):)' "$log" | tail -50 >&2 || true
+			grep -nE '^(not ok|test .*FAILED|#   Failed|[-+] |.*(error|ERROR):)' "$log" |
+				grep -vE '(:|\] )ok [0-9]+ ' | tail -50 >&2 || true
 		fi
 		result=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1 || true)
 		[ -n "$result" ] || status=1

@@ -19,7 +19,7 @@ BATCH = 1_000
 LEVELS = [10_000, 50_000] if QUICK else [1_000_000, 10_000_000]
 if os.environ.get("BENCH_GROWTH"):
     LEVELS.append(int(os.environ["BENCH_GROWTH"]))
-ROUNDS = 2 if QUICK else 31
+ROUNDS = 2 if QUICK else 21
 MANY = 20_000 if QUICK else 1_000_000  # one batch, in chunks and in one call
 MANY_ROUNDS = 1 if QUICK else 2
 

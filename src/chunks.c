@@ -34,6 +34,7 @@
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/timestamp.h"
@@ -174,13 +175,16 @@ compare_items(const void *a, const void *b)
  * index of their ids?  Reading ctid takes the right to read the whole table,
  * and a trigger that keeps a job would run twice for it.  Without a tid scan,
  * and with a plan that does not know the ids and so cannot hash them, each
- * chunk would compare all jobs of the batch with all of its own.
+ * chunk would compare all jobs of the batch with all of its own.  Citus, if it
+ * is loaded, needs the condition on the batch to find the shard, but with tids
+ * that is hidden.
  */
 static bool
 may_use_tids(const JobsRelation *relation)
 {
 	return !relation->may_keep && enable_tidscan &&
 		plan_cache_mode != PLAN_CACHE_MODE_FORCE_GENERIC_PLAN &&
+		GetConfigOption("citus.shard_count", true, false) == NULL &&
 		pg_class_aclcheck(relation->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 

@@ -232,8 +232,11 @@ is(sql("SELECT batch_id, count(*) FROM jobs WHERE end_timestamp = updated_at AND
 
 # Chunks: the state afterwards is that of the plain table
 my $chunked = take_batch(0);
-is(sql("CALL cancel_jobs_in_chunks($chunked, '{\"max_runs\": 18}', 3)"),
-	sql("SET pasqal_jobs.jobs_table = 'plain'; CALL cancel_jobs_in_chunks($chunked, '{\"max_runs\": 18}', 3)"), 'cancel_jobs_in_chunks');
+my $in_chunks = "CALL cancel_jobs_in_chunks($chunked, '{\"max_runs\": 18}', 3)";
+my ($counts, $of_chunks) = try_sql("SET citus.log_remote_commands = on; $in_chunks");
+is($counts, sql("SET pasqal_jobs.jobs_table = 'plain'; $in_chunks"), 'cancel_jobs_in_chunks');
+my %of_chunks = map { $_ => 1 } $of_chunks =~ /issuing (UPDATE public\.jobs_\d+)/g;
+is(scalar keys %of_chunks, 1, '... updated one shard');
 my $statuses = "SELECT string_agg(id || status::text, ' ' ORDER BY id) FROM %s WHERE batch_id = $chunked";
 is(sql(sprintf $statuses, 'jobs'), sql(sprintf $statuses, 'plain'), '... canceled the same jobs');
 

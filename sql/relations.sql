@@ -31,6 +31,8 @@ SET pasqal_jobs.jobs_table = 'jobs_batch_id_idx';
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 -- a bad batch or filter is told before a bad setting
 SELECT message FROM failure($$SELECT cancel_jobs(NULL)$$);
+SELECT set_config('pasqal_jobs.jobs_table', current_database() || '.public.jobs', false) LIKE '%.public.jobs' AS of_this_database;
+SELECT tried(batch(1), '{"user_id": "bob"}');
 RESET pasqal_jobs.jobs_table;
 -- date_filter is checked as it is set, and no other setting has our prefix
 SELECT * FROM failure($$SET pasqal_jobs.date_filter = 'finished'$$);

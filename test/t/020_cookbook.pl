@@ -24,11 +24,11 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_state
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE owner LOGIN; CREATE ROLE operator LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE mallory LOGIN');
 
-# The entries: heading => its blocks (role and SQL) and the index it wants
-# the trigger that keeps workers from jobs that have ended
+# The trigger that keeps workers from jobs that have ended
 my ($keep_ended) = slurp_file('doc/api.md') =~ /^(CREATE FUNCTION keep_ended.*?)^```/ms
   or die 'doc/api.md has no trigger keep_ended';
 
+# The entries: heading => its blocks (role and SQL) and the index it wants
 my (%entries, @headings);
 my $found = 0;
 while ($page =~ /^### (.*?)\n(.*?)(?=^##|\z)/msg)

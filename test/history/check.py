@@ -17,6 +17,9 @@ A line is one of these:
     {"event": "table", "id": ID, "batch": 1, "status": "DONE", "runs": 1}
         A job as it is in the end.
 
+The calls are read one by one in the end, since a long history has more answers than fit into memory; versions and the
+table are kept.
+
 No clock is used. A version is visible in a snapshot if its transaction is, and PostgreSQL's pg_snapshot says that
 exactly. So the versions of a job that were current at some moment of a call are those that are visible in "after" and
 whose successor is not visible in "before". Under REPEATABLE READ these two are the same snapshot, the one by which
@@ -36,6 +39,7 @@ The checks:
 """
 import bisect
 import collections
+import io
 import itertools
 import json
 import sys
@@ -179,19 +183,29 @@ class Call:
 
 class History:
     def __init__(self, lines):
+        """From a seekable binary file of lines, which check() reads once more"""
+        self.lines = lines
         self.versions = collections.defaultdict(list)       # of each job, in order
         self.by_xid = collections.defaultdict(list)         # (old, new) of each transaction
         self.accounts = 0
-        self.calls, self.table, written = [], {}, []
-        for line in lines:
+        self.calls = []                                     # where each is, by the xmin of its start
+        self.committed = set()                              # their transactions
+        self.table, written = {}, []
+        position = lines.tell()
+        for text in iter(lines.readline, b""):
+            line = json.loads(text)
             if line["event"] == "version":
+                line["id"] = sys.intern(line["id"])
                 written.append((line["n"], Version(*(line[field] for field in Version._fields))))
             elif line["event"] == "call":
-                self.calls.append(Call(line, self))
+                self.calls.append((Snapshot(line["before"]).xmin, position))
+                if line["committed"]:
+                    self.committed.add(line["xid"])
             elif line["event"] == "table":
                 self.table[line["id"]] = (line["batch"], line["status"], line["runs"])
             else:
                 raise ValueError("unknown event " + line["event"])
+            position = lines.tell()
         for _, version in sorted(written, key=lambda pair: pair[0]):
             versions = self.versions[version.id]
             self.by_xid[version.xid].append((versions[-1] if versions else ABSENT, version))
@@ -220,14 +234,15 @@ class History:
 
     def check(self):
         """Yields what is wrong: a kind, and words"""
-        for call in sorted(self.calls, key=lambda call: call.before.xmin):
+        for _, position in sorted(self.calls):
+            self.lines.seek(position)
+            call = Call(json.loads(self.lines.readline()), self)
             for kind, words in call.check():
                 yield kind, "call %s: %s" % (call.name, words)
 
-        calls = {call.xid for call in self.calls if call.committed}
         for xid, writes in self.by_xid.items():
             for old, new in writes:
-                if xid not in calls and new.there and new.status == "CANCELED" != old.status:
+                if xid not in self.committed and new.there and new.status == "CANCELED" != old.status:
                     yield "canceled", "%s was canceled by %s, which is no committed call with an answer" % (new.id, xid)
 
         last = {job: versions[-1] for job, versions in self.versions.items()}
@@ -271,7 +286,9 @@ def self_test():
     def spoiled(spoil):
         written, answer, named, table = good()
         more = spoil(written, answer, named, table) or []
-        return {kind for kind, _ in History(written + [answer, named] + table + more).check()}
+        lines = io.BytesIO(b"".join(json.dumps(line).encode() + b"\n"
+                                    for line in written + [answer, named] + table + more))
+        return {kind for kind, _ in History(lines).check()}
 
     def status(job, value):
         return [job, "Job cannot be canceled: its status is " + value]
@@ -338,9 +355,9 @@ def main(arguments):
         return self_test()
     if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.exit(__doc__)
-    with open(arguments[0], encoding="utf-8") as lines:
-        history = History(map(json.loads, lines))
-    wrong = list(history.check())
+    with open(arguments[0], "rb") as lines:
+        history = History(lines)
+        wrong = list(history.check())
     for kind, words in wrong[:20]:
         print("%s: %s" % (kind, words))
     print("history: %d calls, %d versions of %d jobs, %d accounts checked, %d wrong" % (

@@ -6,6 +6,9 @@
 #
 # An input that breaks one is shown; as a line of fuzz/*.txt it is tested
 # for ever (test/t/014_fuzz.pl).
+#
+# TRUST_CORPUS=DIR keeps the inputs that ran new code, and the number of all that
+# were tried, so that the next run goes on from there.
 
 . "$(dirname "$0")/../../tools/sandbox.sh"
 
@@ -19,18 +22,22 @@ install_packages gcc libc6-dev "clang-$version" "libclang-rt-$version-dev"
 
 SANDBOX=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
 trap 'rm -rf "$SANDBOX"' EXIT
+corpus=$(realpath -m "${TRUST_CORPUS:-$SANDBOX/corpus}")
+mkdir -p "$corpus"
+# These programs free little, so a short memory of what was freed is enough
+export ASAN_OPTIONS=quarantine_size_mb=1:malloc_context_size=0:${ASAN_OPTIONS:-}
 cd "$PROJECT/test/long/fuzz"
 
 fuzz() {
 	local name=$1 source=$2
 
 	gcc -O1 -I../../../src "fuzz_$name.c" replay.c "../../../src/$source" -lm -o "$SANDBOX/replay_$name"
-	"clang-$version" -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	"clang-$version" -g -O2 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		-I../../../src "fuzz_$name.c" "../../../src/$source" -lm -o "$SANDBOX/fuzz_$name"
-	mkdir "$SANDBOX/$name"
-	"$SANDBOX/replay_$name" "$name.txt" "$SANDBOX/$name" >/dev/null
+	mkdir -p "$corpus/$name"
+	"$SANDBOX/replay_$name" "$name.txt" "$corpus/$name" >/dev/null
 	"$SANDBOX/fuzz_$name" -max_total_time="$seconds" -max_len=700 -rss_limit_mb=4000 -print_final_stats=1 \
-		-artifact_prefix="$SANDBOX/crash_$name." "$SANDBOX/$name" >"$SANDBOX/$name.log" 2>&1
+		-artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >"$SANDBOX/$name.log" 2>&1
 }
 
 # both at once; what counts is CPU time
@@ -40,8 +47,9 @@ failed=0
 wait $values || failed=1
 wait $query || failed=1
 for name in values query; do
-	printf 'fuzz %s: %s inputs in %s s\n' "$name" \
-		"$(sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log")" "$seconds"
+	sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log" >>"$corpus/$name.inputs"
+	printf 'fuzz %s: %s inputs in %s s, %s in all\n' "$name" "$(tail -1 "$corpus/$name.inputs")" "$seconds" \
+		"$(awk '{ n += $1 } END { printf "%.0f", n }' "$corpus/$name.inputs")"
 	[ "$failed" = 0 ] || tail -40 "$SANDBOX/$name.log"
 done
 for crash in "$SANDBOX"/crash_*; do

@@ -9,8 +9,8 @@
 # hours on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 # TRUST_CASES=N are the cases of each of the two seeds of oracle, TRUST_SECONDS=N
-# the time of torture and of each of the two programs of fuzz, TRUST_ROUNDS=N the
-# crashes.
+# the time of torture and of each of the two programs of fuzz, TRUST_CORPUS=DIR
+# where fuzz goes on from, TRUST_ROUNDS=N the crashes.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"

@@ -23,6 +23,7 @@ for my $n (0 .. 2)
 {
 	my $node = PostgreSQL::Test::Cluster->new("shard$n");
 	$node->init;
+	$node->append_conf('postgresql.conf', "wal_level = replica\nmax_wal_senders = 1\n");
 	$node->append_conf('postgresql.conf', $bench ? "fsync = on\nshared_buffers = 256MB\nmax_wal_size = 4GB\n" : "log_statement = all\n");
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()');
@@ -182,6 +183,89 @@ is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', '... nothing is 
 is($shards[2]->safe_psql('postgres', "$canceled $batch2"), '2', '... nor on the other');
 like(sql("SELECT cancel_jobs($batch1)"), qr/its status is DONE/, 'tried again, it succeeds');
 
+# A plan that is kept for every batch locks all partitions
+for my $mode ([ auto => 1 ], [ force_generic_plan => 3 ])
+{
+	my $call = "BEGIN; SELECT count(cancel_jobs($on[1][9], '{\"user_id\": \"nobody\"}'));
+		SELECT count(DISTINCT relation) FROM pg_locks JOIN pg_class ON pg_class.oid = relation WHERE pid = pg_backend_pid() AND relkind = 'f'; ROLLBACK;";
+	like(sql("SET plan_cache_mode = $mode->[0]; " . $call x 7), qr/\n$mode->[1]$/, "$mode->[0] locks $mode->[1] foreign tables");
+}
+
+# A wait for a row is on the shard: only what is set there, or statement_timeout, ends it
+my $contended = $on[1][9];
+my $holder = $shards[1]->background_psql('postgres');
+$holder->query_safe("BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $contended");
+my $impatient = "\\set VERBOSITY verbose\nSET statement_timeout = '2s'; BEGIN; SET LOCAL lock_timeout = '100ms'; SELECT cancel_jobs($contended)";
+(undef, undef, $stderr) = $front->psql('front', $impatient);
+like($stderr, qr/ERROR:  57014:/, 'lock_timeout does not end a wait for a row of a shard, statement_timeout does');
+sql(q{ALTER SERVER shard1 OPTIONS (ADD options '-c lock_timeout=100ms')});
+(undef, undef, $stderr) = $front->psql('front', $impatient);
+like($stderr, qr/ERROR:  55P03:/, '... lock_timeout of the foreign server does');
+sql('ALTER SERVER shard1 OPTIONS (DROP options)');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+
+# A deadlock between the front and a shard is seen by neither: a named job
+# first, then its batch
+my $contended_id = sql("SELECT id FROM jobs WHERE batch_id = $contended AND status = 'PENDING' LIMIT 1");
+my ($one, $two) = map { $front->background_psql('front', on_error_stop => 0) } 1, 2;
+$_->query("\\set VERBOSITY verbose\nSET statement_timeout = '4s'") for $one, $two;
+$one->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($contended, '{\"id\": \"$contended_id\"}')");
+$two->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($contended);\n");
+$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the cancel does not wait';
+$one->query("SELECT count(*) FROM cancel_jobs_rows($contended)");
+$one->query('ROLLBACK');
+$two->query('SELECT 1');
+like("$one->{stderr}$two->{stderr}", qr/ERROR:  57014:/, 'a deadlock between front and shard ends by statement_timeout');
+unlike("$one->{stderr}$two->{stderr}", qr/40P01/, '... and is not detected');
+$_->quit for $one, $two;
+
+# Each role needs a mapping, and row-level security sees the role that it names
+$shards[1]->safe_psql('postgres', q{
+	CREATE ROLE shop LOGIN;
+	GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO shop;
+	ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+	CREATE POLICY few ON jobs USING (runs <= 3)});
+sql('CREATE ROLE shop; GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO shop');
+(undef, undef, $stderr) = $front->psql('front', "\\set VERBOSITY verbose\nSET ROLE shop; SELECT cancel_jobs($contended)");
+like($stderr, qr/ERROR:  42704: user mapping not found/, 'a role without a mapping is refused');
+sql(q{CREATE USER MAPPING FOR shop SERVER shard1 OPTIONS (user 'shop')});
+(undef, undef, $stderr) = $front->psql('front', "\\set VERBOSITY verbose\nSET ROLE shop; SELECT cancel_jobs($contended)");
+like($stderr, qr/ERROR:  (2F003|42501): password/, '... and one without a password');
+sql(q{ALTER USER MAPPING FOR shop SERVER shard1 OPTIONS (ADD password_required 'false')});
+is(sql("SET ROLE shop; SELECT count(*) FROM cancel_jobs_preview($contended)"), '3', 'row-level security sees the user of the mapping');
+$shards[1]->safe_psql('postgres', 'ALTER TABLE jobs DISABLE ROW LEVEL SECURITY');
+
+# Fronts number jobs each for itself, unless told otherwise
+$front->safe_psql('postgres', 'CREATE DATABASE front2');
+$front->safe_psql('front2', join("\n", block("CREATE EXTENSION pasqal_jobs;\nCREATE EXTENSION postgres_fdw;") =~ s/^ALTER DATABASE.*//mr, map { block('CREATE SERVER shard0', $_) } 0 .. 2));
+my $numbered = "INSERT INTO jobs (batch_id, project_id, runs) SELECT $contended, md5('project')::uuid, 77 FROM generate_series(1, 2) RETURNING creation_order";
+is($front->safe_psql('front2', $numbered), "1\n2", 'another front numbers jobs from 1');
+is($front->safe_psql('front2', block('ALTER TABLE jobs ALTER creation_order SET INCREMENT') . $numbered), "1000002\n1000018", '... unless it has numbers of its own');
+sql('DELETE FROM jobs WHERE runs = 77');
+
+# A shard that is lost within a transaction, and one that is lost after it has
+# committed
+my ($lost1, $lost2) = @{ $on[1] }[ 10, 11 ];
+$session = $front->background_psql('front', on_error_stop => 0);
+$session->query("\\set VERBOSITY verbose\nBEGIN; SELECT count(*) FROM cancel_jobs_rows($lost1)");
+$shards[1]->restart;
+$session->query('COMMIT');
+like($session->{stderr}, qr/ERROR:  08006:/, 'a shard that is lost in a transaction is 08006');
+is($shards[1]->safe_psql('postgres', "$canceled $lost1"), '2', '... and nothing is canceled');
+$shards[1]->safe_psql('postgres', $_) for q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'}, 'SELECT pg_reload_conf()';
+$session->{stderr} = '';
+$session->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($lost2);\n");
+$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") or die 'COMMIT does not wait';
+$shards[1]->stop('immediate');
+$session->query('SELECT 1');
+like($session->{stderr}, qr/ERROR:  08006:/, 'one that is lost after it has committed is 08006, too');
+$session->quit;
+$shards[1]->start;
+$shards[1]->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET synchronous_standby_names', 'SELECT pg_reload_conf()';
+is($shards[1]->safe_psql('postgres', "$canceled $lost2"), '6', '... and the jobs are canceled');
+is(sql("SELECT count(*), count(job) FROM cancel_jobs_rows($lost2)"), '10|0', '... which the same call says when it is repeated');
+
 # A shard that is down: a clear error, nothing done on the others, and their
 # batches can be canceled
 ($batch0, $batch1, $batch2) = map { $on[$_][3] } 0 .. 2;
@@ -212,15 +296,33 @@ for my $failing (1, 2)
 }
 is(scalar @half_done, 1, 'atomicity ends at COMMIT: what one shard committed stays though the other failed');
 
-# A partition moves to another server, and no row changes its partition
-sql('ALTER TABLE jobs DETACH PARTITION jobs_2; DROP FOREIGN TABLE jobs_2');
+# A partition moves to another server, and no row changes its partition. While
+# it is detached a cancel finds nothing, so it is replaced in one transaction.
+my $moving = $on[2][8];
+is(sql("BEGIN; ALTER TABLE jobs DETACH PARTITION jobs_2; SELECT cancel_jobs($moving); ROLLBACK"), '{"data": {"jobs": [], "errors": {}}}',
+	'a cancel finds nothing in a partition that is detached');
 $shards[1]->safe_psql('postgres', 'SELECT create_jobs_table(\'moved\')');
 my $copy = PostgreSQL::Test::Utils::tempdir() . '/jobs_2';
-$shards[2]->safe_psql('postgres', "COPY jobs TO '$copy'");
+my $mover = $shards[2]->background_psql('postgres');
+$mover->query_safe("BEGIN; LOCK TABLE jobs; COPY jobs TO '$copy'");
 $shards[1]->safe_psql('postgres', "COPY moved FROM '$copy'");
-sql("CREATE FOREIGN TABLE jobs_2 PARTITION OF jobs FOR VALUES WITH (MODULUS 3, REMAINDER 2) SERVER shard1 OPTIONS (table_name 'moved')");
-is(sql("SELECT jsonb_array_length(cancel_jobs($on[2][8])->'data'->'jobs')"), '4', 'a partition that moved is canceled on its new server');
-is($shards[1]->safe_psql('postgres', "$canceled $on[2][8]" =~ s/jobs/moved/r), '6', '... and arrives there');
+($stdout, $stderr) = ('', '');
+$canceller = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $shards[2]->connstr('postgres'), '-c', "SELECT cancel_jobs($moving)" ],
+	'<', \undef, '>', \$stdout, '2>', \$stderr);
+$shards[2]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the cancel does not wait';
+sql(q{
+	BEGIN;
+	ALTER TABLE jobs DETACH PARTITION jobs_2;
+	DROP FOREIGN TABLE jobs_2;
+	CREATE FOREIGN TABLE jobs_2 PARTITION OF jobs FOR VALUES WITH (MODULUS 3, REMAINDER 2) SERVER shard1 OPTIONS (table_name 'moved');
+	COMMIT});
+$mover->query_safe('ALTER TABLE jobs RENAME TO jobs_moved; COMMIT');
+$mover->quit;
+$canceller->finish;
+like($stderr, qr/ERROR:  (42P01|55000):/, 'what waited for the old table is an error');
+is(sql("SELECT jsonb_array_length(cancel_jobs($moving)->'data'->'jobs')"), '4', 'a partition that moved is canceled on its new server');
+is($shards[1]->safe_psql('postgres', "$canceled $moving" =~ s/jobs/moved/r), '6', '... and arrives there');
+$shards[2]->safe_psql('postgres', 'ALTER TABLE jobs_moved RENAME TO jobs');
 sql('ALTER TABLE jobs DETACH PARTITION jobs_2; DROP FOREIGN TABLE jobs_2');
 sql(block('CREATE SERVER shard0', 2) =~ s/.*(?=CREATE FOREIGN TABLE)//sr);
 
@@ -232,7 +334,7 @@ sub by_proxy { return $front->safe_psql('proxy', @_) }
 
 SKIP:
 {
-	skip 'PL/Proxy is not installed', 10 unless $proxy;
+	skip 'PL/Proxy is not installed', 14 unless $proxy;
 
 	$front->safe_psql('postgres', 'CREATE DATABASE proxy');
 	by_proxy(block('CREATE EXTENSION plproxy;'));
@@ -246,7 +348,29 @@ SKIP:
 	}
 	is(by_proxy("SELECT status_code, body->'data'->'jobs' IS NULL FROM cancel_jobs_http(($on[1][6])::text, 'min_runs=many')"), '422|t', 'PL/Proxy: cancel_jobs_http');
 	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT cancel_jobs($on[1][6], '{\"min_run\": 1}')");
-	like($stderr, qr/22023.*extra fields not permitted/s, 'PL/Proxy: a shard\'s error arrives with its SQLSTATE and DETAIL');
+	like($stderr, qr/22023.*extra fields not permitted.*HINT:.*Perhaps you meant the filter "min_runs"/s, 'PL/Proxy: a shard\'s error arrives with its SQLSTATE, DETAIL and HINT');
+
+	# What does not arrive
+	$front->psql('proxy', "SET pasqal_jobs.max_jobs = 1; SET pasqal_jobs.jobs_table = 'elsewhere'; BEGIN READ ONLY; SELECT cancel_jobs($on[1][8]); ROLLBACK");
+	is($shards[1]->safe_psql('postgres', "$canceled $on[1][8]"), '6', 'PL/Proxy: neither settings of the caller nor READ ONLY arrive');
+	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT * FROM cancel_jobs_http('urn:uuid:' || $on[1][7])");
+	like($stderr, qr/ERROR:  22P02/, 'PL/Proxy: nor does a uuid that only the endpoint would read');
+
+	# Waits, and who ends them
+	my $last = $on[1][12];
+	my $holder = $shards[1]->background_psql('postgres');
+	$holder->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($last)");
+	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSET statement_timeout = '1s'; SELECT cancel_jobs($last, '{\"status\": \"PENDING\"}')");
+	like($stderr, qr/ERROR:  57014:/, 'PL/Proxy: a call waits for the lock of its batch, until statement_timeout');
+	$holder->query_safe('ROLLBACK; BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = ' . $last);
+	my $call = $front->background_psql('proxy', on_error_stop => 0);
+	$call->query_until(qr/begun/, "\\echo begun\nSELECT cancel_jobs($last);\n");
+	$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the call does not wait';
+	$front->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'proxy'");
+	$holder->query_safe('ROLLBACK');
+	$holder->quit;
+	ok($shards[1]->poll_query_until('postgres', "SELECT count(*) = 6 FROM jobs WHERE status = 'CANCELED' AND batch_id = $last"), 'PL/Proxy: it goes on when the session in front is terminated');
+	eval { $call->quit };
 
 	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT * FROM cancel_jobs_http('no uuid')");
 	like($stderr, qr/ERROR:  22P02/, 'PL/Proxy: without a uuid there is no shard to ask');

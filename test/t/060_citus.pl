@@ -22,7 +22,7 @@ for my $node (@nodes)
 	$node->init;
 	$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'citus'", "citus.node_conninfo = 'sslmode=disable'",
 		"citus.local_hostname = '" . $node->host . "'", 'citus.enable_statistics_collection = off', 'citus.shard_count = 8',
-		'max_prepared_transactions = 50', 'max_connections = 60', 'deadlock_timeout = 50ms', '');
+		'max_prepared_transactions = 50', 'wal_level = replica', 'max_wal_senders = 1', 'max_connections = 60', 'deadlock_timeout = 50ms', '');
 	$node->start;
 }
 $_->safe_psql('postgres', 'CREATE EXTENSION citus') for @workers;
@@ -70,6 +70,9 @@ sql(q{
 	CREATE FUNCTION batch(n int) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT md5('batch ' || n)::uuid $$;
 	CREATE FUNCTION job(b int, n int) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT md5(b || ' ' || n)::uuid $$;
 });
+
+is(sql(q{SELECT string_agg(DISTINCT n::text, ' ') FROM (SELECT count(*) AS n FROM pg_dist_shard JOIN pg_inherits ON inhrelid = logicalrelid
+	WHERE inhparent = 'parts'::regclass GROUP BY logicalrelid) AS x}), '8', 'each shard has partitions of its own');
 
 # 40 batches of 20 jobs
 sub fill
@@ -214,6 +217,32 @@ is(scalar(grep { /^[-0-9a-f]{36}\|[1-4]$/ } @open), 40, '... in forty batches');
 (undef, my $pushed) = try_sql('SELECT cancel_jobs(batch_id) FROM jobs GROUP BY batch_id');
 like($pushed, qr/ERROR:  0A000: cannot cancel jobs over a connection between nodes of Citus/, '... and without MATERIALIZED it is an error');
 
+my $one_batch = sql("SELECT batch($other)");
+(undef, $pushed) = try_sql("WITH open AS MATERIALIZED (SELECT DISTINCT batch_id FROM jobs WHERE batch_id = '$one_batch') SELECT cancel_jobs(batch_id) FROM open");
+like($pushed, qr/ERROR:  0A000: cannot cancel jobs over a connection/, '... as it is with it if the query reads one shard');
+my $two_statements = block('SELECT jsonb_build_object') =~ s/b0000000-0000-4000-8000-000000000001/$one_batch/gr;
+$two_statements =~ s/cancel_jobs\(('.*?', :'filters')\)/count(job) FROM cancel_jobs_rows($1)/;
+is(sql("BEGIN; $two_statements; ROLLBACK"), sql("SELECT count(*) FROM jobs WHERE batch_id = '$one_batch' AND status IN ('PENDING', 'RUNNING') AND runs <> 7"),
+	'... for which there are two statements');
+
+#
+# What a call sends to its worker: one round trip a statement
+#
+sub issued
+{
+	my ($query) = @_;
+	my (undef, $log) = try_sql("SET citus.log_remote_commands = on; $query");
+	return join ' ', $log =~ /issuing (\w+)/g;
+}
+my $sent = take_batch(0);
+my @open_ids = split /\n/, sql("SELECT id FROM jobs WHERE batch_id = $sent AND status IN ('PENDING', 'RUNNING') ORDER BY id LIMIT 4");
+my $by_hand = sub { return "UPDATE jobs SET status = 'CANCELED' WHERE batch_id = $sent AND id = '$_[0]' AND status IN ('PENDING', 'RUNNING') RETURNING *" };
+is(issued("SELECT cancel_jobs($sent, '{\"id\": \"$open_ids[0]\"}')"), 'BEGIN UPDATE COMMIT', 'a cancel of a named job takes three round trips');
+is(issued("SET citus.function_opens_transaction_block = off; SELECT cancel_jobs($sent, '{\"id\": \"$open_ids[1]\"}')"), 'UPDATE', '... one without a transaction');
+is(issued($by_hand->($open_ids[2])), 'UPDATE', 'an UPDATE takes one');
+is(issued('BEGIN; ' . $by_hand->($open_ids[3]) . '; COMMIT'), 'BEGIN UPDATE COMMIT', '... and three in a transaction');
+is(issued("SELECT cancel_jobs($sent)"), 'SELECT BEGIN UPDATE COMMIT', 'a cancel of a batch takes four');
+
 #
 # Transactions
 #
@@ -229,6 +258,10 @@ try_sql("SET citus.function_opens_transaction_block = off; SELECT cancel_jobs($a
 is(sql("SELECT count(*) FROM jobs WHERE batch_id = $alone AND end_timestamp = updated_at"), '8', '... but not with citus.function_opens_transaction_block = off');
 sql("BEGIN; SAVEPOINT s; SELECT cancel_jobs($b1); ROLLBACK TO s; SELECT cancel_jobs($b2); COMMIT");
 is(sql("SELECT batch_id, count(*) FROM jobs WHERE end_timestamp = updated_at AND batch_id IN ($b1, $b2) GROUP BY 1"), sql("SELECT $b2, 8"), 'ROLLBACK TO undoes it on one worker, COMMIT keeps it on the other');
+
+($b1, $b2) = map { take_batch($_) } 0, 1;
+sql("BEGIN; SELECT cancel_jobs($b1), cancel_jobs($b2); COMMIT");
+is(sql("SELECT count(*) FROM jobs WHERE batch_id IN ($b1, $b2) AND status = 'CANCELED' AND end_timestamp = updated_at"), '16', 'COMMIT keeps it on both');
 
 # Chunks: the state afterwards is that of the plain table
 my $chunked = take_batch(0);
@@ -293,6 +326,16 @@ is((split /\n/, sql("$as_operator SELECT set_config('app.project', '$project', t
 is(sql("SET ROLE operator; SET citus.propagate_set_commands = 'local'; SET app.project = '$project'; $count"), '0|0', '... nor SET');
 sql('ALTER TABLE jobs DISABLE ROW LEVEL SECURITY');
 
+# ... and every node must let the role in
+sql('CREATE ROLE nologin_role; GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO nologin_role');
+(undef, $stderr) = try_sql("SET ROLE nologin_role; SELECT cancel_jobs($held)");
+like($stderr, qr/ERROR:  08006: .*role "nologin_role" is not permitted to log in/, 'a role without LOGIN is not let in by the workers');
+sql('CREATE ROLE login_role LOGIN; GRANT CREATE ON SCHEMA public TO login_role; GRANT SELECT ON jobs TO login_role');
+my $bound = "SET ROLE login_role; SELECT count(*) FROM cancel_jobs_preview($held, '{\"user_id\": \"nobody\"}'); " . q{CREATE FUNCTION bound() RETURNS int LANGUAGE sql SET pasqal_jobs.jobs_table = 'jobs' AS 'SELECT 1'};
+(undef, $stderr) = try_sql($bound);
+like($stderr, qr/ERROR:  42501: .*permission denied to set parameter "pasqal_jobs.jobs_table"/, 'a function with our settings is refused by workers that have not loaded the library');
+is(sql("SET citus.enable_ddl_propagation = off; $bound; SELECT bound()"), "0\n1", '... unless it stays on the coordinator');
+
 # lock_timeout goes the same way
 my $holder = $coordinator->background_psql('postgres');
 $holder->query_safe("BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $held");
@@ -303,8 +346,15 @@ like($stderr, qr/ERROR:  55P03: .*lock timeout/, '... lock_timeout of SET LOCAL 
 sql("ALTER ROLE operator SET lock_timeout = '100ms'; ALTER ROLE operator SET statement_timeout = '9s'");
 (undef, undef, $stderr) = $coordinator->psql('postgres', "\\set VERBOSITY verbose\nSELECT cancel_jobs($held)", extra_params => [ '-U', 'operator' ]);
 like($stderr, qr/ERROR:  55P03: .*lock timeout/, '... and that of ALTER ROLE');
+# who waits for a row is in a view of Citus
+my $waiting = $coordinator->background_psql('postgres');
+$waiting->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($held, '{\"status\": \"PENDING\"}');\n");
+ok($coordinator->poll_query_until('postgres', "SELECT count(*) = 1 FROM citus_lock_waits WHERE blocked_statement LIKE '%cancel_jobs_rows%'"), 'citus_lock_waits shows who waits');
+is(sql(q{SELECT wait_event_type, cardinality(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE query LIKE '%cancel_jobs_rows%' AND pid <> pg_backend_pid() AND state = 'active'}),
+	'Client|0', '... and pg_stat_activity does not');
 $holder->query_safe('ROLLBACK');
-$holder->quit;
+$_->quit for $waiting, $holder;
+sql("UPDATE jobs SET status = 'PENDING' WHERE batch_id = $held AND status = 'CANCELED' AND updated_at = end_timestamp");
 
 # NOTIFY is heard on the node where the function runs
 for my $listener (@nodes[0, 1])
@@ -349,6 +399,21 @@ for my $pair ([ 'list', 'list' ], [ 'batch', 'short list' ], [ 'prefix', 'list' 
 	note join '', @said;
 }
 
+# Deadlocks of several batches are found, also across nodes
+for my $second ($coordinator, $workers[0])
+{
+	my ($x, $y) = map { take_batch($_) } 0, 1;
+	my ($one, $two) = map { $_->background_psql('postgres', on_error_stop => 0) } $coordinator, $second;
+	$_->query("\\set VERBOSITY verbose") for $one, $two;
+	$one->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($x)");
+	$two->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($y)");
+	$two->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($x);\n");
+	$one->query("SELECT count(*) FROM cancel_jobs_rows($y)");
+	$two->query('SELECT 1');
+	like($one->{stderr} . $two->{stderr}, qr/ERROR:  40P01:/, 'batches in two orders are a deadlock, the other call on ' . $second->name);
+	$_->query('ROLLBACK'), $_->quit for $one, $two;
+}
+
 #
 # A worker that is down
 #
@@ -374,6 +439,22 @@ note $session->{stderr};
 $session->quit;
 $workers[1]->start;
 is($both->($down), '0', '... and nothing is canceled');
+
+# ... and one that has committed, but is lost before it says so
+$down = take_batch(1);
+$workers[1]->safe_psql('postgres', $_) for q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'}, 'SELECT pg_reload_conf()';
+$session = $coordinator->background_psql('postgres', on_error_stop => 0);
+$session->query_until(qr/begun/, "\\set VERBOSITY verbose\n\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($down);\n");
+$workers[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") or die 'COMMIT does not wait';
+$workers[1]->stop('immediate');
+$session->query('SELECT 1');
+like($session->{stderr}, qr/ERROR:  (XX000|08006|57P01):/, 'a worker that is lost as it has committed is an error, too');
+note $session->{stderr};
+$session->quit;
+$workers[1]->start;
+$workers[1]->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET synchronous_standby_names', 'SELECT pg_reload_conf()';
+is($both->($down), '8', '... and its jobs are canceled');
+is(sql("SELECT count(*), count(job) FROM cancel_jobs_rows($down)"), '20|0', '... which the same call says when it is repeated');
 
 # A shard that moves away
 my $moved = take_batch(0);
@@ -408,6 +489,7 @@ is(sql(q{
 	ROLLBACK}), '0', '... a purge by days is not');
 
 # The identity column
+refused('it cannot be dropped any more', 'ALTER TABLE jobs ALTER creation_order DROP IDENTITY', qr/ERROR:  0A000: /);
 refused('undistribute_table wants no identity column', "SELECT undistribute_table('jobs')", qr/ERROR:  0A000: .*identity column/);
 refused('nor does another number of shards', "SELECT alter_distributed_table('jobs', shard_count => 4, cascade_to_colocated => false)", qr/ERROR:  0A000: .*identity column/);
 is($workers[0]->safe_psql('postgres', q{INSERT INTO jobs (batch_id, project_id, runs) VALUES (batch(99), batch(99), 1) RETURNING creation_order}), '281474976710657',
@@ -422,16 +504,26 @@ is(sql(q{
 	CREATE SCHEMA noticed;
 	SELECT create_jobs_table('noticed.jobs');
 	SELECT count(*) FROM citus_tables WHERE table_name = 'noticed.jobs'::regclass}), "noticed.jobs\n0", 'a table that a function makes in the schema of a tenant is not distributed');
-is(sql(block('CREATE SCHEMA tenant;') . q{
+is(sql(q{SET citus.enable_schema_based_sharding = on; CREATE SCHEMA late; SELECT create_jobs_table('late.jobs'); SELECT citus_schema_distribute('late');
+	SELECT count(*) FROM citus_tables WHERE table_name = 'late.jobs'::regclass}), "late.jobs\n\n0", '... nor with the schema, if that was created with the setting');
+is(sql(q{SET citus.enable_schema_based_sharding = on;} . block('SET citus.enable_schema_based_sharding = off;') . q{
 	SELECT citus_table_type FROM citus_tables WHERE table_name = 'tenant.jobs'::regclass;
 	INSERT INTO tenant.jobs SELECT * FROM plain WHERE batch_id = batch(3);
 	SELECT count(*), count(job) FROM cancel_jobs_rows(batch(3))}), "tenant.jobs\n\nschema\n20|8", '... but with the schema, afterwards');
+
+(undef, $stderr) = try_sql(q{SET pasqal_jobs.jobs_table = 'tenant.jobs'; WITH open AS MATERIALIZED (SELECT DISTINCT batch_id FROM tenant.jobs) SELECT cancel_jobs(batch_id) FROM open});
+like($stderr, qr/ERROR:  0A000: cannot cancel jobs over a connection/, 'a query over a schema of a tenant goes there whole');
+is(sql(q{SELECT create_jobs_table('second'); ALTER TABLE second SET SCHEMA tenant; SELECT citus_table_type FROM citus_tables WHERE table_name = 'tenant.second'::regclass}),
+	"second\nschema", 'a table that moves into the schema is distributed');
 
 # Partitions by age
 my $by_age = block("SELECT create_jobs_table('shape');");
 $by_age =~ s/^(?=SET )/SELECT create_distributed_table('jobs_by_age', 'batch_id');\nINSERT INTO jobs_by_age SELECT (jsonb_populate_record(NULL::jobs_by_age, to_jsonb(p) || '{"created_at": "2026-10-05"}')).* FROM plain AS p WHERE batch_id = batch(3);\n/m;
 $by_age =~ s/cancel_jobs\(.*\)/count(*), count(job) FROM cancel_jobs_rows(batch(3))/;
-is(sql("$by_age; SELECT count(*) FROM jobs_by_age"), "shape\n\n20|8\n0", 'a table with partitions by age');
+like($by_age, qr/DETACH PARTITION jobs_2026_10;/, 'the page detaches a partition');
+refused('... which does not go CONCURRENTLY', 'ROLLBACK; ' . ($by_age =~ s/DETACH PARTITION jobs_2026_10;.*/DETACH PARTITION jobs_2026_10 CONCURRENTLY/sr), qr/CONCURRENTLY commands are currently unsupported/);
+sql('DROP TABLE jobs_by_age');
+is(sql("$by_age; SELECT count(*) FROM jobs_by_age"), "shape\n\n20|8\n0\n0", 'a table with partitions by age');
 
 #
 # A distributed function would run with other settings than its caller's. Last,
@@ -443,6 +535,10 @@ my $literal = sql("SELECT $elsewhere");
 (undef, $stderr) = try_sql("SELECT cancel_jobs('$literal')");
 like($stderr, qr/ERROR:  0A000: cannot cancel jobs over a connection between nodes of Citus/, 'a call that Citus sends to a worker is refused');
 is($both->($elsewhere), '0', '... and cancels nothing');
+is(sql("SELECT jsonb_array_length(cancel_jobs('$literal')::text::jsonb #> '{data,jobs}')"), '8', '... with ::text behind it Citus does not send it');
+sql("CREATE FUNCTION calls_it(b uuid) RETURNS jsonb LANGUAGE sql AS 'SELECT cancel_jobs(b)'; SELECT create_distributed_function('calls_it(uuid)', 'b', colocate_with => 'jobs')");
+(undef, $stderr) = try_sql("SELECT calls_it('$literal')");
+like($stderr, qr/ERROR:  0A000: cannot cancel jobs over a connection/, 'nor may a function be sent that calls it');
 
 $_->stop for @nodes;
 done_testing();

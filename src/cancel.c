@@ -20,7 +20,8 @@
  *	  canceled after all.
  *
  * Jobs that are named by id get an answer in any case, so for them the second
- * step is left out.
+ * step is left out; but of a long list it is read, once the lock is held,
+ * which ids are in the batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -308,7 +309,7 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 	init_cancel(&call, request, listed && scope == CANCEL_CALL);
 	call.observer = observer;
 
-	locked = single || batch_lock(request->relation, request->batch, false);
+	locked = single || batch_lock(request->relation, request->batch, listed);
 	call.look_at_all = !locked;
 	SEAM("after-lock");
 	if (listed)

@@ -29,7 +29,8 @@ between; where a promise depends on which, the check gives the benefit of the do
 The checks:
 
     canceled    each job of "jobs" was canceled once, by the transaction of the call and from an open version of the
-                batch that matched; no other version was written by it; what was CANCELED but by a call is an error
+                batch that matched; no other version was written by it; what was CANCELED but by a call is an error.
+                Of a call that was rolled back: each job of "jobs" was open and matched at some moment of the call
     failed      each WHY was true at some moment of the call
     lost        each job that matched, at whichever moment of the call its first read was, has an answer, unless it
                 was absent, or open without a match, at a moment of the call; each job that was named has one
@@ -164,9 +165,14 @@ class Call:
             elif self.must_answer(job):
                 yield "lost", "%s has no answer; it was %s" % (job, [v[2:] for v in self.current(job)])
 
-        # what is rolled back has written nothing
+        # what is rolled back has written nothing, but its answer was true
         if self.committed:
             yield from self.check_writes()
+        else:
+            for job in self.jobs:
+                if not any(map(self.is_eligible, self.current(job))):
+                    yield "canceled", "%s could not be canceled at any moment; it was %s" % (
+                        job, [v[2:] for v in self.current(job)])
 
     def check_writes(self):
         written = collections.Counter()
@@ -306,6 +312,12 @@ def self_test():
         ("a job of another batch is canceled", "canceled",
          lambda w, c1, c2, t: (w.append(version(29, 24, a, batch=2)), None)[1]),
         ("a call that was rolled back has canceled", "canceled", lambda w, c1, c2, t: c1.update(committed=False)),
+        ("a call that was rolled back says so of a job that was done", "canceled",
+         lambda w, c1, c2, t: [call(xid=None, session=2, committed=False, before="60:60:", after="60:60:", jobs=[b],
+                                    filters={"id": [b]})]),
+        ("a call that was rolled back says so of a job that does not exist", "canceled",
+         lambda w, c1, c2, t: [call(xid=None, session=2, committed=False, before="60:60:", after="60:60:", jobs=["z"],
+                                    filters={"id": ["z"]})]),
         ("nobody has canceled it", "canceled",
          lambda w, c1, c2, t: (w.append(version(50, 51, f, "CANCELED", 5)), t[4].update(status="CANCELED"), None)[2]),
         ("a status that it never had", "failed", lambda w, c1, c2, t: c1["errors"].__setitem__(0, status(b, "ERROR"))),

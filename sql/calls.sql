@@ -209,8 +209,11 @@ DROP FUNCTION cancel_pending, pending_rows;
 -- in a query that could run in parallel it does not; a false claim that it may
 -- is found by PostgreSQL, in the worker and in the leader
 SELECT set_config(name, 'on', false) IS NOT NULL AS set FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+-- whatever an ANALYZE has seen of the table
+SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM jobs;
 EXPLAIN (COSTS OFF) SELECT count(cancel_jobs(batch_id)) FROM jobs;
+RESET enable_indexscan; RESET enable_indexonlyscan; RESET enable_bitmapscan;
 BEGIN; SELECT told(cancel_jobs(batch(1))); ROLLBACK;
 \set VERBOSITY terse
 ALTER FUNCTION cancel_jobs PARALLEL SAFE;

@@ -30,7 +30,13 @@ SELECT create_jobs_table('app_jobs_3');
 RESET pasqal_jobs.jobs_table;
 DROP TABLE app_jobs, app_jobs_2, app_jobs_3;
 DROP EXTENSION pasqal_jobs;
--- beside an application that has a type jobstatus, and columns of it
+-- beside an application that has a type origin, or jobstatus and columns of it
+CREATE TYPE origin AS ENUM ('CLIENT');
+\set SHOW_CONTEXT never
+CREATE EXTENSION pasqal_jobs;
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+DROP TYPE origin;
 CREATE TYPE jobstatus AS ENUM ('PENDING', 'RUNNING', 'DONE', 'CANCELING', 'ERROR', 'CANCELED');
 \set SHOW_CONTEXT never
 CREATE EXTENSION pasqal_jobs;
@@ -39,7 +45,9 @@ CREATE EXTENSION pasqal_jobs;
 CREATE SCHEMA pasqal_jobs;
 CREATE EXTENSION pasqal_jobs SCHEMA pasqal_jobs;
 SELECT pasqal_jobs.create_jobs_table('app_jobs');
+\set SHOW_CONTEXT never
 SELECT pasqal_jobs.create_jobs_table('app_jobs');
+\set SHOW_CONTEXT errors
 SELECT pasqal_jobs.create_jobs_table('app_jobs', if_not_exists => true);
 ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE jobstatus USING status::text::jobstatus;
 INSERT INTO app_jobs (id, batch_id, project_id, runs, status)

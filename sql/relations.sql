@@ -93,6 +93,11 @@ ALTER TYPE state RENAME VALUE 'PENDING' TO 'WAITING';
 SELECT message, detail FROM failure($$SELECT cancel_jobs(batch(1))$$);
 ALTER TYPE state RENAME VALUE 'WAITING' TO 'PENDING';
 SELECT tried(batch(1), '{"user_id": "bob"}');
+-- and so are two that swap their names
+ALTER TYPE state RENAME VALUE 'PENDING' TO 'x'; ALTER TYPE state RENAME VALUE 'DONE' TO 'PENDING'; ALTER TYPE state RENAME VALUE 'x' TO 'DONE';
+SELECT tried(batch(1), '{"user_id": "bob"}');
+ALTER TYPE state RENAME VALUE 'PENDING' TO 'x'; ALTER TYPE state RENAME VALUE 'DONE' TO 'PENDING'; ALTER TYPE state RENAME VALUE 'x' TO 'DONE';
+SELECT tried(batch(1), '{"user_id": "bob"}');
 ALTER SCHEMA "My Schema" RENAME TO mine;
 SET pasqal_jobs.jobs_table = 'mine."Odd ""Jobs"""';
 SELECT tried(batch(1), '{"user_id": "bob"}');
@@ -190,13 +195,18 @@ RESET search_path;
 \x on
 SELECT * FROM failure($$SELECT create_jobs_table(NULL)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('t', -1)$$);
+SELECT * FROM failure($$SELECT create_jobs_table('t', NULL)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('a.b.c')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('no such.name')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('nowhere.jobs')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('jobs')$$);
 SELECT * FROM failure(format('SELECT create_jobs_table(%L, 10)', repeat('n', 62)));
+-- the length is in bytes
+SELECT state, hint FROM failure(format('SELECT create_jobs_table(%L, 2)', repeat('é', 31)));
 \x off
+SELECT create_jobs_table('pg_temp.mine') IS NOT NULL AS made;
+DROP TABLE pg_temp.mine;
 SELECT count(*) AS members FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_class'::regclass
 	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pasqal_jobs');
 SELECT message, detail LIKE '%column status of table jobs depends on type jobstatus%' AS told FROM failure('DROP EXTENSION pasqal_jobs');
@@ -282,6 +292,7 @@ RESET client_min_messages;
 RESET pasqal_jobs.jobs_table;
 CREATE SCHEMA tops;
 SELECT create_jobs_table('tops.parted', 1), create_jobs_table('tops.parent');
+INSERT INTO tops.parent SELECT * FROM jobs WHERE id = job(1);
 UPDATE pg_inherits SET inhdetachpending = true WHERE inhrelid = 'tops.parted_p0'::regclass;
 SET pasqal_jobs.jobs_table = 'tops.parted_p0';
 SELECT told(cancel_jobs(batch(1)));
@@ -299,11 +310,27 @@ $$;
 BEGIN; SELECT tops.locked('tops.child'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.over_child'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.parted_p0'); ROLLBACK;
+-- a view of a view of a partition
+CREATE VIEW tops.over_p0 AS SELECT * FROM tops.parted_p0;
+CREATE VIEW tops.over_both AS SELECT * FROM tops.over_p0;
+BEGIN; SELECT tops.locked('tops.over_both'); ROLLBACK;
+-- what a trigger of the child keeps is not tried again
+BEGIN;
+INSERT INTO tops.child SELECT * FROM jobs WHERE id = job(3);
+CREATE FUNCTION tops.kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'kept'; RETURN NULL; END $$;
+CREATE TRIGGER kept BEFORE UPDATE ON tops.child FOR EACH ROW EXECUTE FUNCTION tops.kept();
+SET LOCAL pasqal_jobs.jobs_table = 'tops.parent';
+SELECT told(cancel_jobs(batch(1)));
+ROLLBACK;
 -- a view with options and a trigger of statements
 CREATE VIEW tops.checked WITH (check_option = cascaded) AS SELECT * FROM tops.parent WHERE runs > 0;
 CREATE FUNCTION tops.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER nothing AFTER UPDATE ON tops.checked EXECUTE FUNCTION tops.nothing();
 BEGIN; SELECT tops.locked('tops.checked'); ROLLBACK;
+-- a trigger in place of UPDATE
+CREATE VIEW tops.triggered AS SELECT * FROM tops.parent;
+CREATE TRIGGER instead INSTEAD OF UPDATE ON tops.triggered FOR EACH ROW EXECUTE FUNCTION tops.nothing();
+BEGIN; SELECT tops.locked('tops.triggered'); ROLLBACK;
 -- rules on UPDATE: in its place, or besides it
 CREATE VIEW tops.ruled AS SELECT * FROM tops.parent;
 CREATE RULE besides AS ON UPDATE TO tops.ruled DO ALSO NOTHING;
@@ -311,15 +338,27 @@ BEGIN; SELECT tops.locked('tops.ruled'); ROLLBACK;
 CREATE RULE instead AS ON UPDATE TO tops.ruled DO INSTEAD
 	UPDATE tops.parent SET status = NEW.status, updated_at = NEW.updated_at, end_timestamp = NEW.end_timestamp WHERE id = OLD.id RETURNING *;
 BEGIN; SELECT tops.locked('tops.ruled'); ROLLBACK;
--- a view that runs as its caller is a way to the table only for who may update that
+-- a view is a way to the table if its owner may update that, or its caller if
+-- it runs as that one; else its lock alone is held while its functions run
 CREATE ROLE regress_pasqal_viewer;
 GRANT USAGE ON SCHEMA tops TO regress_pasqal_viewer;
-CREATE VIEW tops.invoker WITH (security_invoker) AS SELECT * FROM tops.parent;
-GRANT SELECT, UPDATE ON tops.invoker TO regress_pasqal_viewer;
+CREATE FUNCTION tops.held() RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'held: %', (SELECT classid::regclass FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid());
+	RETURN true;
+END
+$$;
+CREATE VIEW tops.owned AS SELECT * FROM tops.parent;
+CREATE VIEW tops.invoker WITH (security_invoker) AS SELECT * FROM tops.parent WHERE tops.held();
+CREATE VIEW tops.viewers AS SELECT * FROM tops.parent WHERE tops.held();
+ALTER VIEW tops.viewers OWNER TO regress_pasqal_viewer;
+GRANT SELECT, UPDATE ON tops.owned, tops.invoker TO regress_pasqal_viewer;
 GRANT SELECT ON tops.parent TO regress_pasqal_viewer;
 SET ROLE regress_pasqal_viewer;
 \set VERBOSITY terse
+BEGIN; SELECT tops.locked('tops.owned'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
+BEGIN; SELECT tops.locked('tops.viewers'); ROLLBACK;
 \set VERBOSITY default
 RESET ROLE;
 GRANT UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqal_viewer;
@@ -347,6 +386,7 @@ RESET pasqal_jobs.jobs_table;
 -- a session that Citus opens from one node to another
 SET application_name = 'citus_internal gpid=10000000001';
 SELECT cancel_jobs(batch(1));
+\echo :SQLSTATE
 SELECT * FROM cancel_jobs_preview(batch(1));
 RESET application_name;
 -- a rule that makes two statements of the UPDATE

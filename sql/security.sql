@@ -22,13 +22,47 @@ GRANT UPDATE (end_timestamp) ON jobs TO regress_pasqal_operator;
 REVOKE SELECT ON jobs FROM regress_pasqal_operator;
 SET ROLE regress_pasqal_operator;
 SELECT cancel_jobs(batch(1));
+SELECT * FROM cancel_jobs_preview(batch(1));
+RESET ROLE;
+-- a preview needs no other columns than these
+GRANT SELECT (id, status, batch_id) ON jobs TO regress_pasqal_operator;
+SET ROLE regress_pasqal_operator;
+SELECT count(*) FROM cancel_jobs_preview(batch(1));
 RESET ROLE;
 GRANT SELECT ON jobs TO regress_pasqal_operator;
+-- the GRANT that helps can be typed as it is shown
+CREATE ROLE "regress_pasqal odd";
+GRANT SELECT, UPDATE (status, updated_at) ON jobs TO "regress_pasqal odd";
+CREATE VIEW some_jobs AS SELECT * FROM jobs;
+CREATE FOREIGN DATA WRAPPER nowhere;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+CREATE TABLE near_jobs (LIKE jobs);
+CREATE FOREIGN TABLE far_jobs () INHERITS (near_jobs) SERVER nowhere;
+\x on
+SET ROLE "regress_pasqal odd";
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SELECT hint FROM failure($$SELECT cancel_jobs(batch(1), '{"status": "PENDING"}')$$);
+SELECT hint FROM failure($$SELECT * FROM cancel_jobs_http(batch(1)::text, 'status=PENDING')$$);
+SET pasqal_jobs.jobs_table = 'some_jobs';
+SELECT message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'far_jobs';
+SELECT message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET pasqal_jobs.jobs_table;
+RESET ROLE;
+\x off
+SET client_min_messages = warning;
+DROP FOREIGN DATA WRAPPER nowhere CASCADE;
+RESET client_min_messages;
+DROP TABLE near_jobs;
+DROP VIEW some_jobs;
+DROP OWNED BY "regress_pasqal odd";
+DROP ROLE "regress_pasqal odd";
 -- a schema that may not be used
 CREATE SCHEMA "Closed";
 SET ROLE regress_pasqal_operator;
 SET pasqal_jobs.jobs_table = '"Closed".jobs';
 SELECT cancel_jobs(batch(1));
+\echo :SQLSTATE
 -- a database that is another's: USAGE would not help
 SET pasqal_jobs.jobs_table = 'elsewhere."Closed".jobs';
 SELECT cancel_jobs(batch(1));
@@ -43,13 +77,19 @@ RESET ROLE;
 GRANT EXECUTE ON FUNCTION cancel_jobs(uuid, jsonb) TO PUBLIC;
 
 -- row-level security: what the caller cannot see is not there; what a policy
--- keeps from being updated is told
+-- keeps from being updated is told, and not tried again
 GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_tenant;
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON jobs FOR SELECT USING (project_id IN (project(1), project(2)));
 CREATE POLICY updated ON jobs FOR UPDATE USING (project_id = project(1));
+CREATE FUNCTION ran() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% ran', tg_op; RETURN NULL; END $$;
+CREATE TRIGGER ran AFTER UPDATE ON jobs EXECUTE FUNCTION ran();
 SET ROLE regress_pasqal_tenant;
 SELECT tried(batch(1));
+RESET ROLE;
+DROP TRIGGER ran ON jobs;
+DROP FUNCTION ran;
+SET ROLE regress_pasqal_tenant;
 SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2), job(3), job(4))));
 RESET ROLE;
 ALTER POLICY updated ON jobs USING (true) WITH CHECK (runs < 300);
@@ -77,21 +117,24 @@ CREATE FUNCTION evil.yes(int, int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAI
 CREATE FUNCTION evil.yes(int, bigint) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil int'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(text, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil text'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(timestamptz, timestamptz) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil time'; RETURN true; END $$;
+CREATE FUNCTION evil.yes(tid, tid) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil tid'; RETURN true; END $$;
 CREATE FUNCTION evil.yes(bool, bool) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil bool'; RETURN true; END $$;
 CREATE FUNCTION evil.cardinality(anyarray) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil cardinality'; RETURN 1; END $$;
 CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil now'; RETURN '-infinity'; END $$;
 CREATE FUNCTION evil.format(text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil format'; RETURN $1; END $$;
 CREATE FUNCTION evil.concat(VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil concat'; RETURN ''; END $$;
+CREATE FUNCTION evil.parse_ident(text, bool DEFAULT true) RETURNS text[] LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'evil parse_ident'; RETURN '{evil,taken}'; END $$;
 DO $$
 DECLARE o text; t text;
 BEGIN
 	FOREACH o IN ARRAY '{=,>=,<=,>,<,+,-}'::text[] LOOP
-		FOREACH t IN ARRAY '{"uuid,uuid","int,int","int,bigint","text,text","anyenum,anyenum","timestamptz,timestamptz","bool,bool"}'::text[] LOOP
+		FOREACH t IN ARRAY '{"uuid,uuid","int,int","int,bigint","text,text","anyenum,anyenum","timestamptz,timestamptz","tid,tid","bool,bool"}'::text[] LOOP
 			EXECUTE format('CREATE OPERATOR evil.%s (FUNCTION = evil.yes, LEFTARG = %s, RIGHTARG = %s)', o, split_part(t, ',', 1), split_part(t, ',', 2));
 		END LOOP;
 	END LOOP;
 END
 $$;
+CREATE DOMAIN evil.text AS pg_catalog.text;
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
 RESET ROLE;
 -- a cast from our type to one of mallory's own, implicit
@@ -109,10 +152,24 @@ SELECT pg_catalog.jsonb_path_query_array(public.cancel_jobs('bbbbbbbb-0000-4000-
 	'{"user_id": ["alice", "x"], "status": ["PENDING", "RUNNING"], "min_runs": 1, "errors": false, "start_date": "2020-01-01T00:00Z", "origin": "AZURE", "id__starts_with": "0"}'), '$.data.jobs[*].creation_order');
 SELECT public.cancel_jobs('bbbbbbbb-0000-4000-8000-000000000001',
 	'{"id": ["00000003-0000-4000-8000-000000000003", "00000007-0000-4000-8000-000000000077"], "errors": false, "batch_id": "bbbbbbbb-0000-4000-8000-000000000001"}');
+-- none matches
+SELECT public.cancel_jobs('bbbbbbbb-0000-4000-8000-000000000001', '{"end_date": "2020-01-01T00:00Z"}');
+SELECT public.cancel_jobs('bbbbbbbb-0000-4000-8000-000000000001', '{"max_runs": 1}');
+SELECT public.cancel_jobs('bbbbbbbb-0000-4000-8000-000000000001', '{"project_id": "eeeeeeee-0000-4000-8000-00000000000f"}');
+SET LOCAL pasqal_jobs.date_filter = 'creation';
+SELECT public.cancel_jobs('bbbbbbbb-0000-4000-8000-000000000001', '{"start_date": "2120-01-01T00:00Z"}');
 SELECT public.create_jobs_table('evil_ext.jobs', 2);
 SELECT public.create_jobs_table('evil_ext.jobs1');
+SET LOCAL search_path = public;
+SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = 'evil_ext.jobs1'::regclass AND attname = 'user_id';
+\set VERBOSITY terse
+INSERT INTO evil_ext.jobs1 (batch_id, project_id, runs, progress) VALUES (batch(1), project(1), 1, 101);
+\set VERBOSITY default
 ROLLBACK;
+CALL public.cancel_jobs_in_chunks('bbbbbbbb-0000-4000-8000-000000000001', '{}', 2);
 RESET search_path;
+TRUNCATE jobs;
+SELECT submit(batch(1));
 
 -- nor do casts that an application may have for its own comfort
 CREATE CAST (varchar AS jobstatus) WITH INOUT AS IMPLICIT;
@@ -124,9 +181,14 @@ DROP CAST (jobstatus AS varchar);
 -- a SECURITY DEFINER wrapper without the settings lets its caller choose the
 -- table; with them it does not
 CREATE SCHEMA app;
+\set SHOW_CONTEXT never
+GRANT CREATE ON SCHEMA app TO regress_pasqal_mallory;
+SET ROLE regress_pasqal_mallory;
+SELECT create_jobs_table('app.jobs');
+RESET ROLE;
+REVOKE CREATE ON SCHEMA app FROM regress_pasqal_mallory;
 GRANT USAGE ON SCHEMA app TO PUBLIC;
 SET ROLE regress_pasqal_mallory;
-\set SHOW_CONTEXT never
 SELECT create_jobs_table('app.jobs');
 \set SHOW_CONTEXT errors
 RESET ROLE;

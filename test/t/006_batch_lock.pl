@@ -108,7 +108,7 @@ my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN');
 $holder->query_safe('SELECT count(cancel_jobs(batch(0)))');
 my $try = sub { my ($n) = @_; my ($out, $err); $node->psql('postgres', "SET lock_timeout = '200ms'; SELECT count(cancel_jobs(batch($n)))", stdout => \$out, stderr => \$err); return $out || $err; };
-like($try->($same), qr/canceling statement due to lock timeout/, 'a batch with the same hash waits for the lock that they share');
+like($try->($same), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch /, 'a batch with the same hash waits for the lock that they share');
 is($try->($other), '1', 'another batch does not');
 
 # A wait can be interrupted, and the session goes on

@@ -11,6 +11,7 @@
  *	REPEATABLE_READ	both cancels run so
  *	MAX_REPEATS	as in cancel.c
  *	KEPT		a bit mask of jobs that a trigger keeps
+ *	LONG_LIST	1: the list of a NAMED cancel is first compared with the batch
  *
  * FAULT_... plants a fault; run.sh lists them.
  */
@@ -36,6 +37,9 @@
 #ifndef KEPT
 #define KEPT		0
 #endif
+#ifndef LONG_LIST
+#define LONG_LIST	0
+#endif
 
 /* Kinds of cancels */
 #define NO_CALL		0
@@ -43,6 +47,11 @@
 #define NAMED		2			/* all jobs by id, and other filters */
 #define SINGLE		3			/* job 0 by id */
 #define CHUNK		4			/* cancel_jobs_in_chunks, one chunk */
+#define NAMED_CHUNK	5			/* ... all jobs by id, and other filters */
+
+#define EVERY_ID	(kind == NAMED || kind == SINGLE || kind == NAMED_CHUNK)
+#define LISTED(job)	(kind != SINGLE || job == 0)
+#define CHUNKED		(kind >= CHUNK)
 
 /*
  * What a row's status can be. No step tells PENDING and RUNNING apart, or DONE
@@ -77,10 +86,20 @@
 #ifdef FAULT_NO_LOCK
 #define LOCKS		0
 #elif defined(FAULT_LISTS_TAKE_NO_LOCK)
-#define LOCKS		(kind != SINGLE && kind != NAMED)
+#define LOCKS		(kind == FILTERED)
 #else
 #define LOCKS		(kind != SINGLE)
 #endif
+
+/* What has no list reads before it waits for the lock */
+#ifdef FAULT_LISTS_READ_BEFORE_WAITING
+#define MAY_WAIT_LATER	(!CHUNKED)
+#else
+#define MAY_WAIT_LATER	(kind == FILTERED)
+#endif
+
+/* A chunk looks where its jobs were first, unless something could keep one */
+#define BY_PLACE	(CHUNKED && KEPT == 0)
 
 #define CALLS		2
 #define NOBODY		0
@@ -101,12 +120,14 @@ byte batch_lock;
 #define THERE(row)		(row.status != DELETED && row.batch)
 #define ELIGIBLE(row)	(row.batch && row.match && row.status == OPEN)
 
-/* What an onlooker knows of a call. No step of a call reads it, but changed. */
+/* What an onlooker knows of a call. No step of a call reads it, but changed and gone. */
 typedef Onlooker
 {
 	bit running;
 	bit changed[JOBS];			/* since the call's snapshot, by others */
+	bit gone[JOBS];				/* likewise: deleted, whatever has its id now */
 	bit matched[JOBS];			/* as the call began */
+	bit work[JOBS];				/* of a chunk: and was open */
 	bit absent[JOBS];			/* at some moment: not in the batch */
 	bit unmatched[JOBS];		/* at some moment: open, and did not match */
 	byte seen[JOBS];			/* bit mask of statuses at some moment */
@@ -128,8 +149,11 @@ inline observe(c, job)
 	fi
 }
 
-/* A transaction that wrote a row commits */
-inline publish(job, who)
+/*
+ * A transaction that wrote a row commits. The row is another one with the same
+ * id if "anew".
+ */
+inline publish(job, who, anew)
 {
 	other = 0;
 	do
@@ -138,7 +162,11 @@ inline publish(job, who)
 		:: call[other].running && who != other + 1 ->
 			call[other].changed[job] = 1;
 			if
-			:: !ELIGIBLE(now[job]) && ELIGIBLE(next[job]) && call[other].returns[job] <= MAX_REPEATS ->
+			:: anew || next[job].status == DELETED -> call[other].gone[job] = 1
+			:: else
+			fi;
+			if
+			:: (anew || !ELIGIBLE(now[job])) && ELIGIBLE(next[job]) && call[other].returns[job] <= MAX_REPEATS ->
 				call[other].returns[job]++
 			:: else
 			fi
@@ -187,7 +215,8 @@ inline any_version(version)
 
 /*
  * Another session. Each transaction writes one row, in any way: it may start,
- * end, edit, move, reset, delete or insert a job, and roll that back.
+ * end, edit, move, reset, delete or insert a job, also one whose id was there
+ * before, and roll that back.
  */
 proctype worker(byte me)
 {
@@ -208,28 +237,22 @@ proctype worker(byte me)
 			:: holder[2] == NOBODY -> job = 2
 #endif
 			fi;
+			holder[job] = me;
+			any_version(next[job]);
 			if
-			:: now[job].status == DELETED -> job = 0
-			:: else ->
-				holder[job] = me;
-				any_version(next[job]);
-				if
-				:: true
-				:: next[job].status = DELETED; next[job].batch = 0; next[job].match = 0
-				fi
+			:: true
+			:: now[job].status != DELETED ->
+				next[job].status = DELETED; next[job].batch = 0; next[job].match = 0
 			fi
 		}
 		atomic
 		{
 			if
-			:: holder[job] == me ->
-				if
-				:: publish(job, me)
-				:: true				/* ROLLBACK */
-				fi;
-				release(job)
-			:: else
+			:: publish(job, me, 0)
+			:: now[job].status != DELETED && next[job].status != DELETED -> publish(job, me, 1)
+			:: true					/* ROLLBACK */
 			fi;
+			release(job);
 			job = 0;
 			changes--
 		}
@@ -251,6 +274,7 @@ inline snapshot()
 		snap[j].batch = BATCH(j);
 		snap[j].match = MATCH(j);
 		call[me].changed[j] = 0;
+		call[me].gone[j] = 0;
 		j++
 	:: else -> break
 	od;
@@ -277,9 +301,6 @@ inline statement_snapshot()
 #endif
 }
 
-#define LISTED(job)	(kind == NAMED || kind == SINGLE && job == 0 || kind == CHUNK && ledger[job] != NOTHING)
-#define EVERY_ID	(kind == NAMED || kind == SINGLE)
-
 /* STATEMENT_MATCH and enter_match; or enter_listed; or the work list of chunks.c */
 inline first_read()
 {
@@ -287,12 +308,16 @@ inline first_read()
 	do
 	:: j < JOBS ->
 		if
-		:: EVERY_ID && LISTED(j) -> ledger[j] = STILL_OPEN
-		:: !EVERY_ID && THERE(snap[j]) && snap[j].match ->
-			if
-			:: snap[j].status == OPEN || look_at_all -> ledger[j] = STILL_OPEN
-			:: else -> ledger[j] = snap[j].status
-			fi
+		:: !LISTED(j)
+		:: LISTED(j) && (kind == NAMED || kind == SINGLE) ->
+			ledger[j] = (LONG_LIST && !THERE(snap[j]) -> NOT_FOUND : STILL_OPEN)
+		:: (kind == FILTERED || CHUNKED) && ELIGIBLE(snap[j]) -> ledger[j] = STILL_OPEN
+		:: (kind == FILTERED || CHUNKED) && THERE(snap[j]) && snap[j].status != OPEN &&
+				(snap[j].match || EVERY_ID) ->
+			ledger[j] = (look_at_all -> STILL_OPEN : snap[j].status)
+		:: kind == NAMED_CHUNK && THERE(snap[j]) && snap[j].status == OPEN && !snap[j].match ->
+			ledger[j] = NO_MATCH
+		:: kind == NAMED_CHUNK && !THERE(snap[j]) -> ledger[j] = NOT_FOUND
 		:: else
 		fi;
 		j++
@@ -320,19 +345,31 @@ inline strike_off(job)
 #endif
 }
 
+/* The jobs that an UPDATE is for: with a list they are those that are still open */
+#ifdef FAULT_CHUNK_TRIES_ENDED
+#define WANTED(job)	(ledger[job] == STILL_OPEN || kind == CHUNK && ledger[job] != NOTHING)
+#else
+#define WANTED(job)	(ledger[job] == STILL_OPEN)
+#endif
+
 /*
  * STATEMENT_CANCEL: the rows of the snapshot that meet the conditions are
  * visited one by one, in any order. Each is locked once its holder has ended,
- * and its last version is what the conditions must hold for.
+ * and its last version is what the conditions must hold for. By place, any of
+ * the rows may be elsewhere.
  */
-inline update(again)
+inline update(lists, by_place)
 {
 	atomic
 	{
 		statement_snapshot();
 		do
 		:: j < JOBS ->
-			to_do[j] = ELIGIBLE(snap[j]) && (kind == FILTERED || LISTED(j)) && (!again || ledger[j] == STILL_OPEN);
+			to_do[j] = ELIGIBLE(snap[j]) && (!(lists) || WANTED(j));
+			if
+			:: true
+			:: by_place && to_do[j] -> to_do[j] = 0
+			fi;
 			j++
 		:: else -> break
 		od;
@@ -340,24 +377,25 @@ inline update(again)
 	}
 	do
 	:: atomic { !failed && to_do[0] -> row = 0 };
-		visit()
+		visit(by_place)
 #if JOBS > 1
 	:: atomic { !failed && to_do[1] -> row = 1 };
-		visit()
+		visit(by_place)
 #endif
 #if JOBS > 2
 	:: atomic { !failed && to_do[2] -> row = 2 };
-		visit()
+		visit(by_place)
 #endif
 	:: else -> break
 	od
 }
 
-inline visit()
+inline visit(by_place)
 {
 	atomic
 	{
-		holder[row] == NOBODY || holder[row] == me + 1;
+		/* the lock of a row that has its deleted one's id is not waited for */
+		holder[row] == NOBODY || holder[row] == me + 1 || call[me].gone[row];
 		to_do[row] = 0;
 		write_it = 1;
 		if
@@ -366,16 +404,21 @@ inline visit()
 			failed = 1;
 			write_it = 0
 #elif defined(FAULT_NO_RECHECK)
-			write_it = now[row].status != DELETED
+			write_it = !call[me].gone[row]
 #elif defined(FAULT_RECHECKS_STATUS_ONLY)
-			write_it = now[row].status == OPEN
+			write_it = now[row].status == OPEN && !call[me].gone[row]
 #else
-			write_it = ELIGIBLE(now[row])
+			write_it = ELIGIBLE(now[row]) && !call[me].gone[row];
+			/* a new version may be at a new place */
+			if
+			:: true
+			:: by_place && write_it -> write_it = 0
+			fi
 #endif
 		:: else
 		fi;
 		if
-		:: !failed && now[row].status != DELETED -> holder[row] = me + 1
+		:: !failed && !call[me].gone[row] -> holder[row] = me + 1
 		:: else
 		fi;
 		if
@@ -472,6 +515,9 @@ inline judge()
 		assert(!wrote[j] || holder[j] == me + 1 && next[j].status == CANCELED);
 		canceled = canceled - wrote[j];
 
+		/* a chunk cancels what was to be canceled as its list was read */
+		assert(!wrote[j] || !CHUNKED || call[me].work[j]);
+
 		/* failed: true at some moment of the call */
 		assert(told[j] < DONE || told[j] > CANCELED || (call[me].seen[j] >> told[j]) & 1);
 		assert(told[j] != NOT_FOUND || call[me].absent[j]);
@@ -498,6 +544,7 @@ inline begin()
 	do
 	:: j < JOBS ->
 		call[me].matched[j] = THERE(now[j]) && now[j].match;
+		call[me].work[j] = CHUNKED && ELIGIBLE(now[j]);
 		observe(me, j);
 		j++
 	:: else -> break
@@ -505,21 +552,44 @@ inline begin()
 	j = 0
 }
 
-/* A call that has waited owes the statuses of the time since */
-inline forget_statuses()
+/*
+ * A call that has waited owes what was true since then, as a chunk does for the
+ * jobs of its list
+ */
+inline forget()
 {
 #ifdef REPEATABLE_READ
 	skip
 #else
 	do
 	:: j < JOBS ->
-		call[me].seen[j] = 0;
-		observe(me, j);
+		if
+		:: !CHUNKED || ledger[j] == STILL_OPEN ->
+			call[me].seen[j] = 0;
+			call[me].absent[j] = 0;
+			call[me].unmatched[j] = 0;
+			observe(me, j)
+		:: else
+		fi;
 		j++
 	:: else -> break
 	od;
 	j = 0
 #endif
+}
+
+/* A chunk of one job takes no lock */
+inline count_work_list()
+{
+	do
+	:: j < JOBS ->
+		row = row + (ledger[j] == STILL_OPEN);
+		j++
+	:: else -> break
+	od;
+	locks = locks && row > 1;
+	row = 0;
+	j = 0
 }
 
 proctype cancel(byte me; byte kind)
@@ -528,26 +598,63 @@ proctype cancel(byte me; byte kind)
 	byte ledger[JOBS];
 	byte told[JOBS];
 	bit wrote[JOBS], to_do[JOBS];
-	bit look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locked = 0;
+	bit look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locks = LOCKS, locked = 0;
 	byte canceled = 0, repeats = 0, row = 0, j = 0, other = 0;
 
-	/* the lock, unless one has to wait for it, and the first read */
+	/* the work list, in a transaction of its own */
+	if
+	:: CHUNKED ->
+		atomic
+		{
+			begin();
+			snapshot();
+			first_read();
+			count_work_list()
+		}
+	:: else
+	fi;
+
+#ifdef REPEATABLE_READ
+	/* the transaction's snapshot, maybe of a statement before the call */
 	atomic
 	{
-		begin();
-		snapshot();
 		if
-		:: kind == CHUNK -> first_read()	/* the procedure then commits, and its chunk locks */
-		:: else ->
-			if
-			:: !LOCKS || batch_lock == NOBODY -> locked = 1
-			:: else
-			fi;
-			if
-			:: LOCKS && locked -> batch_lock = me + 1
-			:: else
-			fi;
-#ifndef FAULT_ANSWERS_BEFORE_WAITING
+		:: CHUNKED
+		:: else -> begin()
+		fi;
+		snapshot()
+	}
+#endif
+
+	/* the lock; a call that may wait later goes on without */
+	atomic
+	{
+		if
+		:: !locks || batch_lock == NOBODY -> locked = 1
+		:: locks && batch_lock != NOBODY && MAY_WAIT_LATER
+		fi;
+		if
+		:: locks && locked -> batch_lock = me + 1
+		:: else
+		fi;
+		if
+		:: CHUNKED -> forget()
+		:: else
+		fi
+	}
+
+	/* the first read; what a call answers for is what matches now */
+	if
+	:: !CHUNKED ->
+		atomic
+		{
+#ifndef REPEATABLE_READ
+			begin();
+			snapshot();
+#endif
+#ifdef FAULT_TRUSTS_FREE_LOCK
+			look_at_all = !locked && batch_lock != NOBODY;
+#elif !defined(FAULT_ANSWERS_BEFORE_WAITING)
 			look_at_all = !locked;
 #endif
 #ifdef FAULT_READS_AFTER_WAITING
@@ -558,26 +665,23 @@ proctype cancel(byte me; byte kind)
 #else
 			first_read()
 #endif
-		fi
-	}
+		}
+	:: else
+	fi;
+
+	/* the lock, if it was not to be had at once */
 	if
 	:: !locked ->
 		atomic
 		{
-			!LOCKS || batch_lock == NOBODY;
-			if
-			:: LOCKS -> batch_lock = me + 1
-			:: else
-			fi;
-			if
-			:: kind != CHUNK ->
-				forget_statuses();
+			batch_lock == NOBODY;
+			batch_lock = me + 1;
+			forget();
 #ifdef FAULT_READS_AFTER_WAITING
-				statement_snapshot();
-				first_read()
+			statement_snapshot();
+			first_read();
 #endif
-			:: else
-			fi
+			locked = 1
 		}
 	:: else
 	fi;
@@ -585,7 +689,14 @@ proctype cancel(byte me; byte kind)
 #ifdef FAULT_LOOKS_BEFORE_UPDATE
 	look(1);
 #endif
-	update(0);
+	if
+	:: BY_PLACE -> update(1, 1)
+	:: else
+	fi;
+	if
+	:: !failed -> update(kind != FILTERED, 0)
+	:: else
+	fi;
 
 	/* look_at_open */
 #if !defined(FAULT_NO_LOOK) && !defined(FAULT_LOOKS_BEFORE_UPDATE)
@@ -594,7 +705,7 @@ proctype cancel(byte me; byte kind)
 		do
 		:: look(repeats < REPEATS);
 			if
-			:: came_back -> repeats++; update(1)
+			:: came_back -> repeats++; update(1, 0)
 			:: else -> break
 			fi;
 			if
@@ -625,7 +736,7 @@ proctype cancel(byte me; byte kind)
 		do
 		:: j < JOBS ->
 			if
-			:: locked && wrote[j] -> publish(j, me + 1)
+			:: locked && wrote[j] -> publish(j, me + 1, 0)
 			:: else
 			fi;
 			if

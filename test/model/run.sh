@@ -20,15 +20,27 @@ filtered, a trigger keeps a job|-DCHANGES=2 -DKEPT=1
 filtered, repeatable read|-DCHANGES=2 -DREPEATABLE_READ
 named, a worker|-DFIRST=NAMED -DCHANGES=2
 named, a job that comes and goes|-DFIRST=NAMED -DJOBS=1 -DCHANGES=4 -DMAX_REPEATS=1
+named, a trigger keeps a job|-DFIRST=NAMED -DCHANGES=2 -DKEPT=1
 named, repeatable read|-DFIRST=NAMED -DCHANGES=2 -DREPEATABLE_READ
+a long list|-DFIRST=NAMED -DCHANGES=2 -DLONG_LIST=1
 one named job|-DFIRST=SINGLE -DJOBS=1 -DCHANGES=4
 a chunk|-DFIRST=CHUNK -DCHANGES=2
+a chunk, a trigger keeps a job|-DFIRST=CHUNK -DCHANGES=2 -DKEPT=1
+a chunk, repeatable read|-DFIRST=CHUNK -DCHANGES=2 -DREPEATABLE_READ
+a chunk of named jobs|-DFIRST=NAMED_CHUNK -DCHANGES=2
 two filtered|-DSECOND=FILTERED -DCHANGES=1
 two filtered, a job and its changes|-DSECOND=FILTERED -DJOBS=1 -DCHANGES=2
 two filtered, repeatable read|-DSECOND=FILTERED -DCHANGES=1 -DREPEATABLE_READ
+two named|-DFIRST=NAMED -DSECOND=NAMED -DCHANGES=1
+two chunks|-DFIRST=CHUNK -DSECOND=CHUNK -DCHANGES=1
 filtered and named|-DSECOND=NAMED -DCHANGES=1
+filtered and a long list|-DSECOND=NAMED -DCHANGES=1 -DLONG_LIST=1
 filtered and one named job|-DSECOND=SINGLE -DCHANGES=1
+named and one named job|-DFIRST=NAMED -DSECOND=SINGLE -DCHANGES=1
 a chunk and filtered|-DFIRST=CHUNK -DSECOND=FILTERED -DCHANGES=1
+a chunk and named|-DFIRST=CHUNK -DSECOND=NAMED -DCHANGES=1
+a chunk and one named job|-DFIRST=CHUNK -DSECOND=SINGLE -DCHANGES=1
+a chunk of named jobs and filtered|-DFIRST=NAMED_CHUNK -DSECOND=FILTERED -DCHANGES=1
 X
 }
 
@@ -47,6 +59,9 @@ NO_LOCK|-DSECOND=FILTERED -DCHANGES=0|deadlock
 LISTS_TAKE_NO_LOCK|-DFIRST=NAMED -DSECOND=FILTERED -DCHANGES=0|deadlock
 READS_AFTER_WAITING|-DSECOND=FILTERED -DCHANGES=1|assert
 ANSWERS_BEFORE_WAITING|-DSECOND=FILTERED -DJOBS=1 -DCHANGES=2|assert
+TRUSTS_FREE_LOCK|-DSECOND=FILTERED -DJOBS=1 -DCHANGES=2|assert
+LISTS_READ_BEFORE_WAITING|-DSECOND=NAMED -DCHANGES=1 -DLONG_LIST=1|assert
+CHUNK_TRIES_ENDED|-DFIRST=CHUNK -DCHANGES=1|assert
 NAMED_UNANSWERED|-DFIRST=NAMED -DCHANGES=0|assert
 NO_40001|-DREPEATABLE_READ -DCHANGES=1|assert
 X
@@ -56,7 +71,7 @@ X
 check() {
 	rm -f pan*
 	spin -a "$@" "$model" >spin.log || { cat spin.log >&2; return 1; }
-	gcc -w -O2 -DSAFETY -DMEMLIM=3000 -o pan pan.c
+	gcc -w -O1 -DSAFETY -DMEMLIM=3000 -o pan pan.c
 	./pan -n -m1000000
 }
 

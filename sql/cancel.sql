@@ -66,6 +66,20 @@ FROM answer, jsonb_array_elements(ours->'data'->'jobs') AS j,
 	 LATERAL (SELECT to_jsonb(jobs) - '{user_id,origin}'::text[] FROM jobs WHERE id::text = j->>'id') AS x (row);
 ROLLBACK;
 
+-- the first date of a session may be of the day from which PostgreSQL counts
+\c -
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, created_at) VALUES (batch(7), project(1), 1, '2000-01-01 12:00+00');
+SELECT cancel_jobs(batch(7)) #>> '{data,jobs,0,created_at}' AS created_at;
+ROLLBACK;
+-- dates of one day before our era; texts in rows of three
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, created_at, start_timestamp, errors)
+SELECT batch(7), project(1), 1, '0044-03-15 13:00+00 BC', '0044-03-15 14:00+00 BC', '{{a,b,c},{d,e,NULL}}' FROM generate_series(1, 2);
+SELECT j->>'created_at' AS created_at, j->>'start_timestamp' AS start_timestamp, j->'errors' AS errors
+FROM jsonb_array_elements(cancel_jobs(batch(7)) #> '{data,jobs}') AS j;
+ROLLBACK;
+
 -- more than one stride of jsonb's offsets, in an order of neither id nor place
 BEGIN;
 INSERT INTO jobs (id, batch_id, project_id, runs, status, creation_order)

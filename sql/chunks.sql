@@ -77,6 +77,7 @@ CREATE ROLE regress_chunks;
 GRANT SELECT, UPDATE ON jobs TO regress_chunks;
 UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(1);
 CALL locally('role', 'regress_chunks');
+\echo :SQLSTATE
 CALL locally('pasqal_jobs.jobs_table', 'other_jobs');
 CALL locally('pasqal_jobs.notify_channel', 'pasqal');
 SELECT count(*) FROM jobs WHERE batch_id = batch(1) AND status = 'CANCELED';
@@ -90,6 +91,7 @@ DROP ROLE regress_chunks;
 CALL cancel_jobs_in_chunks(batch(1), '{"statsu": "DONE"}');
 CALL cancel_jobs_in_chunks(NULL, '{}');
 CALL cancel_jobs_in_chunks(batch(1), '{}', 0);
+\echo :SQLSTATE
 CALL cancel_jobs_in_chunks(batch(1), '{}', NULL);
 DROP TABLE committed;
 DROP FUNCTION note, requeue;
@@ -144,6 +146,17 @@ SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SELECT tried(batch(1), '{"min_runs": 200}');
 SET pasqal_jobs.max_jobs = 4;
 SELECT tried(batch(1));
+-- which also holds for chunks
+CALL cancel_jobs_in_chunks(batch(1), '{}', 3);
+TRUNCATE jobs;
+SELECT submit(batch(1));
+-- it is that of the call's beginning
+CREATE FUNCTION unlimited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('pasqal_jobs.max_jobs', '0', true); RETURN NULL; END $$;
+CREATE TRIGGER unlimited BEFORE UPDATE ON jobs EXECUTE FUNCTION unlimited();
+SET pasqal_jobs.max_jobs = 1;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2))))$$);
+DROP TRIGGER unlimited ON jobs;
+DROP FUNCTION unlimited;
 SET pasqal_jobs.max_jobs = -1;
 SET pasqal_jobs.max_jobs = '1 job';
 SET pasqal_jobs.chunk_pause = '1 fortnight';
@@ -180,6 +193,50 @@ CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 RESET ROLE;
 REVOKE ALL ON jobs FROM regress_chunks;
 DROP ROLE regress_chunks;
+-- which dates filters are about is settled as the call begins
+TRUNCATE jobs;
+SELECT submit(batch(1));
+CREATE PROCEDURE by_creation() LANGUAGE plpgsql AS $$
+DECLARE
+	c bigint;
+	f bigint;
+BEGIN
+	PERFORM set_config('pasqal_jobs.date_filter', 'creation', true);
+	CALL cancel_jobs_in_chunks(batch(1), '{"start_date": "2023-03-01T00:00Z", "end_date": "2023-03-04T00:00Z"}', 1, c, f);
+	RAISE NOTICE '% canceled, % failed', c, f;
+	RAISE NOTICE 'pg_stat_activity shows: %', (SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid());
+END
+$$;
+CALL by_creation();
+DROP PROCEDURE by_creation;
+-- how far it is
+TRUNCATE jobs;
+SELECT submit(batch(1));
+CREATE FUNCTION progress() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '%', (SELECT substring(query FROM '-- .*') FROM pg_stat_activity WHERE pid = pg_backend_pid());
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER progress BEFORE UPDATE ON jobs EXECUTE FUNCTION progress();
+CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
+DROP TRIGGER progress ON jobs;
+DROP FUNCTION progress;
+-- no pause after the last chunk
+TRUNCATE jobs;
+SELECT submit(batch(1));
+SET pasqal_jobs.chunk_pause = '1h';
+SET statement_timeout = '1min';
+CALL cancel_jobs_in_chunks(batch(1), '{"status": "PENDING"}', 1000);
+RESET statement_timeout;
+RESET pasqal_jobs.chunk_pause;
+-- declared otherwise than the extension does
+CREATE PROCEDURE without_results(uuid, jsonb, int) LANGUAGE c AS '$libdir/pasqal_jobs', 'cancel_jobs_in_chunks';
+CALL without_results(batch(1), '{}', 1);
+DROP PROCEDURE without_results;
+CREATE FUNCTION no_procedure(uuid, jsonb, int, OUT bigint, OUT bigint) LANGUAGE c AS '$libdir/pasqal_jobs', 'cancel_jobs_in_chunks';
+SELECT state, message FROM failure($$SELECT no_procedure(batch(1), '{}', 1)$$);
+DROP FUNCTION no_procedure;
 -- several jobs of one id, in a table whose id is not unique
 CREATE TABLE twins (LIKE jobs);
 INSERT INTO twins (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
@@ -206,6 +263,7 @@ SET pasqal_jobs.notify_channel = 'pasqal';
 SELECT count(*) FROM cancel_jobs_rows(batch(1), '{"status": "DONE"}');
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SELECT set_config('pasqal_jobs.notify_channel', repeat('n', 64), false);
+SELECT length(set_config('pasqal_jobs.notify_channel', repeat('n', 63), false));
 SET pasqal_jobs.notify_channel = '';
 UNLISTEN *;
 TRUNCATE jobs;

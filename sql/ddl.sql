@@ -193,10 +193,16 @@ CALL chunked('ALTER TABLE meddled.chunked RENAME COLUMN runs TO shots');
 SELECT set_config('ddl.deed', '', false);
 ALTER TABLE meddled.chunked RENAME COLUMN shots TO runs;
 CALL chunked('SET pasqal_jobs.jobs_table = ''jobs''');
+\echo :SQLSTATE
 SELECT set_config('ddl.deed', '', false);
 SET pasqal_jobs.jobs_table = 'meddled.chunked';
 SELECT count(*) FROM meddled.chunked WHERE status = 'CANCELED' AND id IN (job(1), job(2), job(3), job(4));
 CALL chunked('DISCARD PLANS');
+-- where the jobs are is not in the list if a trigger may keep them, and not needed when it is gone
+UPDATE meddled.chunked SET status = 'PENDING';
+CREATE TRIGGER y BEFORE UPDATE ON meddled.chunked FOR EACH ROW EXECUTE FUNCTION meddle();
+CALL chunked('DROP TRIGGER IF EXISTS y ON meddled.chunked');
+SELECT status, count(*) FROM meddled.chunked GROUP BY 1;
 
 -- a view between commits: another one in its place
 UPDATE jobs SET status = 'PENDING';
@@ -206,6 +212,7 @@ CREATE CONSTRAINT TRIGGER z AFTER UPDATE ON jobs DEFERRABLE INITIALLY DEFERRED F
 CALL chunked('CREATE OR REPLACE VIEW meddled.window AS SELECT * FROM jobs WHERE runs < 300');
 UPDATE jobs SET status = 'PENDING';
 CALL chunked('DROP VIEW meddled.window; CREATE VIEW meddled.window AS SELECT * FROM jobs');
+\echo :SQLSTATE
 SELECT set_config('ddl.deed', '', false);
 UPDATE jobs SET status = 'PENDING';
 CALL chunked('ALTER VIEW meddled.window RENAME updated_at TO u; ALTER VIEW meddled.window RENAME created_at TO updated_at; ALTER VIEW meddled.window RENAME u TO created_at');
@@ -235,6 +242,61 @@ SELECT tried(batch(1));
 RESET ROLE;
 DROP POLICY p ON jobs;
 ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
+
+-- a STABLE function runs as a plan for all values is made; if that one is dearer
+-- than a plan for these, the other is made next, maybe of another table or with
+-- another id, which must not be taken for a uuid
+CREATE FUNCTION planned() RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM public.meddle('plan'); RETURN 0; END $$;
+CREATE TABLE meddled.first (LIKE jobs INCLUDING ALL);
+INSERT INTO meddled.first (batch_id, project_id, runs, progress)
+SELECT batch(CASE n WHEN 1 THEN 9 ELSE 1 END), project(1), 1, 1 FROM generate_series(1, 3000) AS n;
+CREATE TABLE meddled.second AS SELECT 1 AS id, batch(9) AS batch_id, 'PENDING' AS status, 1 AS runs;
+GRANT CREATE ON SCHEMA meddled TO regress_pasqal_tenant;
+ALTER TABLE meddled.first OWNER TO regress_pasqal_tenant;
+ALTER TABLE meddled.second OWNER TO regress_pasqal_tenant;
+ALTER TABLE meddled.first ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON meddled.first USING (runs > planned());
+ANALYZE meddled.first;
+SET ROLE regress_pasqal_tenant;
+SET pasqal_jobs.jobs_table = 'meddled.first';
+SET ddl.seam = '';
+SELECT count(tried(batch(9), '{"min_runs": 1}')) FROM generate_series(1, 5);
+SET ddl.seam = 'plan';
+SET ddl.deed = 'ALTER TABLE meddled.first RENAME TO other; ALTER TABLE meddled.second RENAME TO first';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(9), '{"min_runs": 1}')$$);
+SET ddl.seam = '';
+SELECT count(tried(batch(9), '{"min_runs": 1}')) FROM generate_series(1, 5);
+SET ddl.seam = 'plan';
+SET ddl.deed = 'ALTER TABLE meddled.first RENAME id TO i; ALTER TABLE meddled.first RENAME progress TO id';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(9), '{"min_runs": 1}')$$);
+SET ddl.seam = '';
+RESET pasqal_jobs.jobs_table;
+RESET ROLE;
+-- a type that is dropped as the jobs are read, when its label is to be told
+CREATE TYPE meddled.mood AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED', 'PAUSED');
+CREATE TABLE meddled.moody (LIKE jobs INCLUDING ALL);
+ALTER TABLE meddled.moody ALTER status DROP DEFAULT, ALTER status TYPE meddled.mood USING status::text::meddled.mood;
+INSERT INTO meddled.moody (batch_id, project_id, runs, status) SELECT batch(1), project(1), n, 'PAUSED' FROM generate_series(1, 4) AS n;
+CREATE FUNCTION drop_mood(runs int) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	IF runs = 2 THEN
+		DROP TYPE meddled.mood CASCADE;
+	END IF;
+	RETURN true;
+END
+$$;
+ALTER TYPE meddled.mood OWNER TO regress_pasqal_tenant;
+ALTER TABLE meddled.moody OWNER TO regress_pasqal_tenant;
+ALTER TABLE meddled.moody ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON meddled.moody USING (drop_mood(runs));
+SET ROLE regress_pasqal_tenant;
+SET pasqal_jobs.jobs_table = 'meddled.moody';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET pasqal_jobs.jobs_table;
+RESET ROLE;
+DROP TABLE meddled.first, meddled.moody;
+DROP FUNCTION planned();
+DROP FUNCTION drop_mood(int);
 REVOKE ALL ON jobs FROM regress_pasqal_tenant;
 
 \pset format aligned
@@ -253,6 +315,27 @@ SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 \c -
 SET pasqal_jobs.notify_channel = 'a234567890b234567890c234567890d234567890e234567890f234567890g234567890';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+-- it stays an error until it is set right itself
+\c -
+SET client_min_messages = error;
+SET pasqal_jobs.max_jobs = '1oo';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.chunk_pause = 1;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.max_jobs = 100;
+SELECT tried(batch(1), '{"min_runs": 900}');
+\c -
+SET client_min_messages = error;
+SET pasqal_jobs.chunk_pause = '1 fortnight';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.max_jobs = 100;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.chunk_pause = 1;
+SELECT tried(batch(1), '{"min_runs": 900}');
+-- capitals are right
+\c -
+SET pasqal_jobs.date_filter = 'CREATION';
+SELECT tried(batch(1), '{"min_runs": 900, "start_date": "2023-03-11T00:00Z"}');
 -- also where a role's setting below it is valid
 ALTER ROLE regress_pasqal_tenant SET pasqal_jobs.date_filter = 'execution';
 GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_tenant;

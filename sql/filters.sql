@@ -90,6 +90,16 @@ INSERT INTO jobs (batch_id, project_id, runs, start_timestamp) SELECT batch(3), 
 SELECT n, (SELECT count(*) FROM cancel_jobs_preview(batch(3), jsonb_build_object('start_date', n))) AS jobs
 FROM unnest('{0.0000005,0.0000015,0.0000025,0.0000035}'::numeric[]) AS n ORDER BY n;
 ROLLBACK;
+-- after the last moment that a date can name there is none
+BEGIN;
+UPDATE jobs SET start_timestamp = '9999-12-31 23:59:59.5+00' WHERE id = job(3);
+SELECT count(*) FROM cancel_jobs_preview(batch(1), '{"start_date": 4e20}');
+ROLLBACK;
+-- months end with their last day
+SELECT count(*) FILTER (WHERE last.message = 'no error') AS last_days, count(*) FILTER (WHERE after.state = '22023') AS days_after
+FROM unnest('{01-31,02-28,03-31,04-30,05-31,06-30,07-31,08-31,09-30,10-31,11-30,12-31}'::text[]) AS day,
+	 LATERAL (SELECT $$SELECT * FROM cancel_jobs_preview(batch(1), '{"start_date": "2023-%sT00:00Z"}')$$) AS s (sql),
+	 LATERAL failure(format(sql, day)) AS last, LATERAL failure(format(sql, left(day, 3) || right(day, 2)::int + 1)) AS after;
 -- leap years
 SELECT tried(batch(1), '{"start_date": "2000-02-29T00:00Z", "end_date": "2024-02-29T00:00Z"}');
 SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 4' AS as_meant

@@ -30,6 +30,13 @@ SELECT status_code, body::jsonb = :'as_jsonb' AS same_value, body #> '{data,erro
 	   (SELECT jsonb_agg(j->'creation_order') FROM json_array_elements(body #> '{data,jobs}') AS x (j)) AS in_order
 FROM cancel_jobs_http(batch(7)::text);
 ROLLBACK;
+-- every character of ASCII, and as many as take the most room
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, sequence, slurm_job_id)
+SELECT batch(7), project(1), 1, string_agg(chr(n), ''), repeat(E'\x01', 100000) FROM generate_series(1, 127) AS n;
+SELECT (body::jsonb #>> '{data,jobs,0,sequence}') = sequence AS ascii, (body::jsonb #>> '{data,jobs,0,slurm_job_id}') = slurm_job_id AS escaped
+FROM cancel_jobs_http(batch(7)::text), jobs WHERE batch_id = batch(7);
+ROLLBACK;
 
 -- reading a query string as the web does
 CREATE FUNCTION tried_http(path text, query text DEFAULT '') RETURNS text LANGUAGE plpgsql AS $$

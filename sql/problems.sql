@@ -33,11 +33,14 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"end_date": {}}')$$);
 -- misspelt keys
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"statsu": "PENDING"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"ID": 1}')$$);
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"idd": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"id_starts_with": "0"}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"something else entirely": 1}')$$);
 SELECT * FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('é', 70))));
 SELECT message, length(detail) FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('k', 100000))));
+-- a character of several bytes is shown whole or not at all
+SELECT octet_length(message) AS message, octet_length(detail) AS detail FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('€', 100))));
 -- all at once, in the order of the filters, unknown keys last
 SELECT * FROM failure($$SELECT cancel_jobs(NULL, '{"zzz": 1, "end_date": "2023-01-01", "id": ["x", "00000001-0000-4000-8000-000000000001", 5, null],
 	"min_runs": "1e3", "errors": 2, "user_id": [], "A \"b\" \\ c": null}')$$);

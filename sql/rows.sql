@@ -47,7 +47,19 @@ FROM (VALUES ('{}'::jsonb), ('{"status": "RUNNING"}'), ('{"user_id": ["alice", "
 -- nothing but AccessShareLock is taken
 BEGIN;
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
+SELECT count(*) FROM cancel_jobs_preview(batch(1), '{"status": "PENDING"}');
 SELECT DISTINCT mode FROM pg_locks WHERE relation = 'jobs'::regclass;
+ROLLBACK;
+-- so who may read the table may look, whatever the filters
+BEGIN;
+CREATE ROLE regress_reader;
+GRANT SELECT ON jobs TO regress_reader;
+SET LOCAL ROLE regress_reader;
+SELECT count(*) FROM cancel_jobs_preview(batch(1), '{"status": "PENDING"}');
+ROLLBACK;
+-- a preview sees what the statement sees that calls it
+BEGIN;
+SELECT jsonb_array_length(cancel_jobs(batch(1))->'data'->'jobs') AS canceled, (SELECT count(*) FROM cancel_jobs_preview(batch(1)) WHERE error IS NULL) AS foreseen;
 ROLLBACK;
 -- a status that is none of ours is null, and told
 BEGIN;
@@ -80,4 +92,6 @@ ROLLBACK;
 \x on
 SELECT * FROM failure($$SELECT * FROM cancel_jobs_rows(batch(1), '{"statsu": 1}')$$);
 SELECT * FROM failure($$SELECT * FROM cancel_jobs_preview(NULL, NULL)$$);
+SELECT * FROM failure($$SELECT * FROM cancel_jobs_rows(NULL)$$);
+SELECT * FROM failure($$SELECT * FROM cancel_jobs_rows(batch(1), NULL)$$);
 \x off

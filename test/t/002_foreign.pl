@@ -72,6 +72,12 @@ answer('postgres', 'jobs', $filters);
 ok($node->log_contains('UPDATE public.jobs SET status = .*WHERE.*RETURNING', $log), 'the UPDATE is sent whole');
 ok(!$node->log_contains('FOR UPDATE', $log), 'no row is fetched to be locked');
 
+$log = -s $node->logfile;
+my $states = q{'{"status": ["PENDING", "RUNNING", "DONE", "ERROR"]}'};
+is(answer('postgres', 'jobs', $states), answer('remote', 'jobs', $states), 'several labels');
+ok($node->log_contains('UPDATE public.jobs SET status = .*WHERE.*DONE.*RETURNING', $log), '... are sent one by one, the UPDATE whole');
+ok(!$node->log_contains('FOR UPDATE', $log), '... and no row is fetched to be locked');
+
 # It arrives, and a remote race is a serialization failure
 $node->safe_psql('postgres', "SELECT cancel_jobs($batch)");
 is($node->safe_psql('remote', "SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND end_timestamp = updated_at AND batch_id = $batch"),

@@ -19,6 +19,7 @@ my $ask = q{
 my %expected = (
 	# the query string => in UTF8, LATIN1, EUC_JP, SQL_ASCII
 	'user_id=%C3%A9' => [ '200|1', '200|1', '200|1', '200|1' ],
+	"user_id=\xC3\xA9" => [ ('200|1') x 4 ],
 	'user_id=%E2%82%AC' => [ '200|0', '422|["query", "user_id", 0] type_error.str', '422|["query", "user_id", 0] type_error.str', '200|0' ],
 	'user_id=%C3' => [ '200|0', '422|["query", "user_id", 0] type_error.str', '422|["query", "user_id", 0] type_error.str', '200|0' ],
 	'min_runs=%C2%A01' => [ ('200|2') x 4 ],

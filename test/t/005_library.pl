@@ -80,5 +80,33 @@ $node->psql('postgres', $chunks, stdout => \$stdout, stderr => \$stderr);
 my ($kb) = $stderr =~ /added (-?\d+) kB/;
 ok(defined $kb && $kb < 20, '... nor chunks') or diag "$stderr";
 
+# What is made for one job or one chunk goes with it: in kB, or how many there
+# are, as the statement's trigger sees it
+sub memory_of
+{
+	my ($what, $context, $call) = @_;
+	$node->safe_psql('postgres', qq{
+		CREATE TABLE seen (n int8);
+		CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+			INSERT INTO seen SELECT $what FROM pg_backend_memory_contexts WHERE name = '$context';
+			RETURN NULL;
+		END \$\$;
+		CREATE TRIGGER look AFTER UPDATE ON jobs EXECUTE FUNCTION look();
+		UPDATE jobs SET status = 'PENDING';
+		TRUNCATE seen});
+	$node->safe_psql('postgres', $call);
+	my $seen = $node->safe_psql('postgres', 'SELECT max(n) FROM seen');
+	$node->safe_psql('postgres', 'DROP FUNCTION look CASCADE; DROP TABLE seen');
+	return $seen;
+}
+$node->safe_psql('postgres', q{
+	INSERT INTO jobs (batch_id, project_id, runs, sequence)
+	SELECT md5('large')::uuid, md5('project')::uuid, 1, repeat(md5(n::text), 1000) FROM generate_series(1, 200) AS n});
+my $row = "sum(total_bytes) / 1024";
+cmp_ok(memory_of($row, 'pasqal_jobs row', q{SELECT count(job) FROM cancel_jobs_rows(md5('large')::uuid)}), '<', 1000, 'rows take the memory of one');
+cmp_ok(memory_of($row, 'pasqal_jobs row', q{SELECT length(cancel_jobs(md5('large')::uuid)::text)}), '<', 1000, '... and so do the jobs of a response');
+is(memory_of('count(*)', 'pasqal_jobs chunk', q{CALL cancel_jobs_in_chunks(md5('batch')::uuid, '{}', 1)}), '1', 'chunks take the memory of one');
+$node->safe_psql('postgres', q{DELETE FROM jobs WHERE batch_id = md5('large')::uuid});
+
 $node->stop;
 done_testing();

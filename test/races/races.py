@@ -265,8 +265,13 @@ def word(seam, cell):
         what = "error"
     elif seam.call == "chunks":
         canceled, failed = map(int, re.findall(r"\d+", cell.answer))
-        # b was canceled, and c failed, before
-        what = "failed" if failed > 1 else "canceled" if canceled > 1 and subject == "a" else "left out"
+        # b is canceled and c fails whatever the deed is; only a can be one more
+        if subject == "c":
+            what = "failed"
+        elif subject != "a":
+            what = "left out"
+        else:
+            what = "failed" if failed > 1 else "canceled" if canceled > 1 else "left out"
     else:
         canceled, errors = cell.answer.split("~")
         reasons = dict(reason.split(" ", 1) for reason in errors.strip().split(", ") if reason)

@@ -51,7 +51,7 @@ ledger.c|if \(entry\)\s+entry->outcome = STRUCK_OFF;|if (entry && entry->outcome
 statement.c|jobs_relation_verify\(request->relation\);\s+\}|}
 statement.c|append_sql\(statement, " AND \(j\.status OPERATOR\(pg_catalog\.=\) 'PENDING'"\s+" OR j\.status OPERATOR\(pg_catalog\.=\) 'RUNNING'\)"\);|
 statement.c|append_conditions\(statement, FILTER_COUNT\);(?=\s+if \(request->tids)|append_conditions(statement, FILTER_USER_ID);
-statement.c|append_param\(statement, " WHERE j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, " WHERE true");
+statement.c|append_param\(statement, "j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, "true");
 X
 }
 

@@ -328,7 +328,10 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 	SEAM("before-update");
 
 	if (narrowed.tids.count > 0)
+	{
 		cancel_in_place(&call, &narrowed);
+		SEAM("between-updates");
+	}
 
 	/* without its ids a request would be for the whole batch */
 	if (!listed || request_lists_jobs(&narrowed))

@@ -44,12 +44,14 @@ cancel.c|MAX_REPEATS\s+\K3|0
 cancel.c|repeats < MAX_REPEATS && !call->relation->may_keep|false
 cancel.c|statement_execute\(STATEMENT_CANCEL, \K&again|call->request
 cancel.c|else if \(call->named\)\s+why = WHY_NO_MATCH;|
+cancel.c|\trequest->tids\.count = 0;|
 chunks.c|relation->relid != work->relid|false
 chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
 ledger.c|if \(entry\)\s+entry->outcome = STRUCK_OFF;|if (entry && entry->outcome == NULL) entry->outcome = STRUCK_OFF;
+statement.c|jobs_relation_verify\(request->relation\);\s+\}|}
 statement.c|append_sql\(statement, " AND \(j\.status OPERATOR\(pg_catalog\.=\) 'PENDING'"\s+" OR j\.status OPERATOR\(pg_catalog\.=\) 'RUNNING'\)"\);|
 statement.c|append_conditions\(statement, FILTER_COUNT\);(?=\s+if \(request->tids)|append_conditions(statement, FILTER_USER_ID);
-statement.c|append_param\(statement, " WHERE j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, " WHERE true");
+statement.c|append_param\(statement, "j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, "true");
 X
 }
 

@@ -13,6 +13,7 @@ never from a run.
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -27,10 +28,13 @@ CALLS = {
     "named": ("SELECT answer(cancel_jobs(batch(), jsonb_build_object('user_id', 'ann', "
               "'id', jsonb_build_array(job('a'), job('b'), job('c'), job('d')))));", False),
     "partitioned": (f"SELECT answer(cancel_jobs(batch(), {ANN}));", True),
-    "chunks": (f"CALL cancel_jobs_in_chunks(batch(), {ANN}, 1);", False),
+    "repeatable": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; "
+                   f"SELECT answer(cancel_jobs(batch(), {ANN}));", False),
+    "chunks": (f"CALL cancel_jobs_in_chunks(batch(), {ANN}, 1000);", False),
 }
-ONE_CHUNK = f"CALL cancel_jobs_in_chunks(batch(), {ANN}, 1000);"
+JOB_BY_JOB = f"CALL cancel_jobs_in_chunks(batch(), {ANN}, 1);"
 
+# The cancel that the call has to wait for where it is waited
 HOLD = "BEGIN; SELECT answer(cancel_jobs(batch(), jsonb_build_object('user_id', 'nobody')));"
 
 SHOWN = "RETURNING right(id::text, 1) || ' ' || status AS deed;"
@@ -49,6 +53,7 @@ DEEDS = {
     "return": (update("a", "user_id = 'ann'"), "deed", "a", "a matches again"),
     "arrive": (update("d", "user_id = 'ann'"), "deed", "d", "d comes to match"),
     "requeue": (update("c", "status = 'PENDING'"), "deed", "c", "c, DONE, is PENDING again"),
+    "edit": (update("a", "runs = 20"), "deed", "a", "a is edited, and still matches"),
     "delete": (f"DELETE FROM jobs WHERE id = job('a') {SHOWN}", "deed", "a", "a is deleted"),
     "insert": ("INSERT INTO jobs (id, batch_id, project_id, runs, user_id, creation_order) "
                f"VALUES (job('e'), batch(), job('0'), 10, 'ann', 5) {SHOWN}", "deed", "e", "e, which matches, is inserted"),
@@ -59,10 +64,16 @@ DEEDS = {
     "cancel batch": ("SELECT answer(cancel_jobs(batch()));", "answer", "a", "another cancel of the batch"),
     "cancel one": ("SELECT answer(cancel_jobs(batch(), jsonb_build_object('id', job('a'))));", "answer", "a",
                    "another cancel, of a alone"),
+    "holder cancels": ("SELECT answer(cancel_jobs(batch(), jsonb_build_object('id', "
+                       "jsonb_build_array(job('a'), job('e')))));",
+                       "answer", "a", "the cancel that it waited for was of a"),
     "add column": ("ALTER TABLE jobs ADD COLUMN note text;", None, "a", "ADD COLUMN"),
     "alter type": ("ALTER TABLE jobs ALTER COLUMN runs TYPE bigint;", None, "a", "type of runs"),
     "alter status": ("ALTER TABLE jobs ALTER COLUMN status TYPE text;", None, "a", "type of status"),
     "drop": ("DROP TABLE jobs;", None, "a", "DROP TABLE"),
+    "rename label": ("ALTER TYPE jobstatus RENAME VALUE 'CANCELED' TO 'GONE';", None, "a",
+                     "label CANCELED renamed to GONE"),
+    "revoke": ("REVOKE UPDATE ON jobs FROM caller;", None, "a", "REVOKE UPDATE"),
     "replace": ("DO $$ BEGIN DROP TABLE jobs; PERFORM create_jobs_table(); END $$;", None, "a", "DROP and CREATE TABLE"),
 }
 
@@ -80,8 +91,10 @@ class Deed:
         self.step = re.sub(r"\W+", "_", name)
         self.end, title = ENDS.get(name[len(base):], (None, ""))
         self.title += title
-        if base == "lock":
-            self.end = "commit"
+        # begins before the call, which waits for its end
+        self.holds = base == "holder cancels"
+        if base == "lock" or self.holds:
+            self.end = self.end or "commit"
         if self.end:
             self.sql = "BEGIN; " + self.sql
 
@@ -174,24 +187,29 @@ class Spec:
 
     def permutation(self, cell):
         seam, self.steps, out = self.seam, [], []
-        call = ONE_CHUNK if seam.seam == "before-commit" else CALLS[seam.call][0]
+        deed, look = cell.deed, "SELECT state();"
+        call = JOB_BY_JOB if seam.seam == "between-chunks" else CALLS[seam.call][0]
 
-        if seam.call == "waited":
+        if deed.holds:
+            out.append(self.step("holder", deed.step, deed.sql) + "\n" + deed.shown(cell.result))
+        elif seam.call == "waited":
             out.append(self.step("holder", "hold", HOLD) + "\n" + result_set(("answer",), [("~",)]))
         out.append(self.step("canceler", "cancel", call) + " <waiting ...>\n")
-        if seam.call == "waited":
+        if deed.holds:
+            out.append(self.step("conductor", "call_waits_for_holder", "CALL waits('canceler', 'holder');") + "\n")
+            out.append(self.step("holder", "holder_" + deed.end, deed.end.upper() + ";") + "\n")
+        elif seam.call == "waited":
             out.append(self.step("holder", "release", "COMMIT;") + "\n")
 
         # the way to the seam
         at = seam.way[0][0] if seam.way else seam.seam
         out.append(self.step("conductor", step_of("at " + at), f"CALL reached('{at}');") + "\n")
-        for number, (stop, deed) in enumerate(seam.way):
+        for number, (stop, name) in enumerate(seam.way):
             following = seam.way[number + 1][0] if number + 1 < len(seam.way) else seam.seam
-            first = Deed(deed)
+            first = Deed(name)
             out.append(self.step("worker", "first_" + first.step, first.sql) + "\n" + first.shown("a PENDING"))
             out.append(self.step("conductor", step_of("go " + stop), f"CALL go_on('{stop}', '{following}');") + "\n")
 
-        deed, look = cell.deed, "SELECT state();"
         canceled = "step cancel: <... completed>\n" + shown_answer(seam, cell.answer)
         state = "\n" + result_set(("state",), [(cell.state,)])
         result = deed.shown(cell.result)
@@ -211,14 +229,15 @@ class Spec:
             if deed.end:
                 out.append(end())
         else:
-            out.append(self.step("worker", deed.step, deed.sql) + "\n" + result)
+            if not deed.holds:
+                out.append(self.step("worker", deed.step, deed.sql) + "\n" + result)
             out.append(go())
             if cell.waits == "call":
                 out.append(self.step("conductor", "call_waits", "CALL waits('canceler', 'worker');") + "\n")
                 out.append(end())
             out.append(canceled)
             out.append(self.step("canceler", "look", look) + state)
-            if deed.end and cell.waits == "-":
+            if deed.end and cell.waits == "-" and not deed.holds:
                 out.append(end())
 
         self.permutations.append(self.steps)
@@ -231,7 +250,7 @@ class Spec:
         lines = [
             f"# {seam.text[0].upper()}{seam.text[1:]}", "",
             "setup\t\t{ CALL make_jobs(%s); }" % str(CALLS[seam.call][1]).lower(),
-            "teardown\t{ DROP TABLE IF EXISTS jobs; }",
+            "teardown\t{ DROP TABLE IF EXISTS jobs; CALL restore_label(); }",
         ]
         for session, steps in self.sessions.items():
             lines += ["", f"session {session}"]
@@ -265,8 +284,13 @@ def word(seam, cell):
         what = "error"
     elif seam.call == "chunks":
         canceled, failed = map(int, re.findall(r"\d+", cell.answer))
-        # b was canceled, and c failed, before
-        what = "failed" if failed > 1 else "canceled" if canceled > 1 and subject == "a" else "left out"
+        # b is canceled and c fails whatever the deed is; only a can be one more
+        if subject == "c":
+            what = "failed"
+        elif subject != "a":
+            what = "left out"
+        else:
+            what = "failed" if failed > 1 else "canceled" if canceled > 1 else "left out"
     else:
         canceled, errors = cell.answer.split("~")
         reasons = dict(reason.split(" ", 1) for reason in errors.strip().split(", ") if reason)
@@ -275,14 +299,38 @@ def word(seam, cell):
     return "call waits; " + what if cell.waits == "call" else what
 
 
-TABLES = (("batch",), ("waited", "named"), ("partitioned",), ("chunks",))
+# The calls of each table, and why it has cells that were not tried
+TABLES = {
+    ("batch",):
+        "`·`: no read sees a deed that ends later, and an UPDATE meets it as at after-match; where a is canceled "
+        "already, such a deed waits like the others. a can match again only where it has left. What a label renamed "
+        "just before an UPDATE does depends on whether the session has a plan for it; if not, it is PostgreSQL's own "
+        "22P02.",
+    ("waited", "named"):
+        "`·`: at after-update a is canceled, so a deed with it waits, whenever it would end; e is not named, or comes "
+        "too late for the UPDATE. What the call waited for is over by then. A label renamed just before the UPDATE is "
+        "as in `batch`.",
+    ("partitioned",):
+        "`·`: the UPDATE meets deeds that end later as at after-match; at after-update those with a wait, and no read "
+        "sees the others. a can match again only where it has left.",
+    ("repeatable",):
+        "`·`: the UPDATE meets deeds that end later as at before-update; what the call waited for is over by then. "
+        "After the UPDATE there is nothing to look at: it has canceled all jobs that were read as PENDING or RUNNING, "
+        "or failed.",
+    ("chunks",):
+        "`·`: a chunk that comes next meets deeds that end later as at before-update; at before-look no read sees "
+        "them, at before-commit those with a wait. a can match again only where it has left. DDL that waits for a "
+        "cancel does so whatever it changes. A label renamed just before an UPDATE is as in `batch`. A chunk has the "
+        "other seams of `batch`, too, but reads nothing between after-lock and before-update, and nothing after its "
+        "last UPDATE if that has canceled all its jobs.",
+}
 
 
 def table():
     seams = read_cells()
     lines = ["", "| seam | when |", "| --- | --- |"]
     lines += [f"| {seam.call} {seam.seam} | {seam.text} |" for seam in seams]
-    for calls in TABLES:
+    for calls, untried in TABLES.items():
         columns = [seam for seam in seams if seam.call in calls]
         names = dict.fromkeys(base + end for base in DEEDS for end in ("", *ENDS))
         deeds = [name for name in names if any(cell.name == name for seam in columns for cell in seam.cells)]
@@ -291,8 +339,9 @@ def table():
         lines.append("| deed | " + " | ".join(heads) + " |")
         lines.append("| --- " * (len(columns) + 1) + "|")
         for deed in deeds:
-            words = [next((word(seam, cell) for cell in seam.cells if cell.name == deed), "–") for seam in columns]
+            words = [next((word(seam, cell) for cell in seam.cells if cell.name == deed), "·") for seam in columns]
             lines.append(f"| {Deed(deed).title} | " + " | ".join(words) + " |")
+        lines += ["", *textwrap.wrap(untried, 120, break_on_hyphens=False)]
     count = sum(len(seam.cells) for seam in seams)
     return "\n".join([MARKERS[0], "", f"{count} races at {len(seams)} seams:", *lines, "", MARKERS[1]])
 

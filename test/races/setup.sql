@@ -3,6 +3,10 @@
 CREATE EXTENSION injection_points;
 CREATE EXTENSION pasqal_jobs;
 
+-- Who cancels may do no more than that takes
+CREATE ROLE caller;
+ALTER DEFAULT PRIVILEGES GRANT SELECT, UPDATE ON TABLES TO caller;
+
 CREATE FUNCTION batch(n int DEFAULT 1) RETURNS uuid LANGUAGE sql IMMUTABLE
 AS $$ SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid $$;
 
@@ -63,7 +67,18 @@ BEGIN
 END
 $$;
 
--- Lets calls of this session, and of no other, stop at these seams
+-- After the deed "rename label"
+CREATE PROCEDURE restore_label() LANGUAGE plpgsql
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_enum WHERE enumtypid = 'jobstatus'::regtype AND enumlabel = 'GONE') THEN
+		ALTER TYPE jobstatus RENAME VALUE 'GONE' TO 'CANCELED';
+	END IF;
+END
+$$;
+
+-- Lets calls of this session, and of no other, stop at these seams; they are
+-- those of the role caller
 CREATE PROCEDURE stop_at(seams text[]) LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -81,6 +96,7 @@ BEGIN
 		END;
 		PERFORM injection_points_attach('pasqal-jobs-' || seam, 'wait');
 	END LOOP;
+	SET ROLE caller;
 END
 $$;
 

@@ -67,6 +67,7 @@
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -675,6 +676,8 @@ statement_execute(StatementKind kind, const Request *request,
 	};
 
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
+	/* what another session did meanwhile, such as ALTER TYPE, which no lock stops */
+	AcceptInvalidationMessages();
 	jobs_relation_verify(request->relation);
 	fill_key(&key, kind, request);
 	build_statement(&statement);

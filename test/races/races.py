@@ -57,7 +57,7 @@ DEEDS = {
     "delete": (f"DELETE FROM jobs WHERE id = job('a') {SHOWN}", "deed", "a", "a is deleted"),
     "insert": ("INSERT INTO jobs (id, batch_id, project_id, runs, user_id, creation_order) "
                f"VALUES (job('e'), batch(), job('0'), 10, 'ann', 5) {SHOWN}", "deed", "e", "e, which matches, is inserted"),
-    "move": (update("a", "batch_id = batch(2)"), "deed", "a", "a moves to another batch"),
+    "move": (update("a", "batch_id = batch(2)"), "deed", "a", "a leaves the batch"),
     "partition": (update("a", "runs = 200"), "deed", "a", "a moves to another partition"),
     "lock": ("SELECT right(id::text, 1) || ' ' || status AS deed FROM jobs WHERE id = job('a') FOR UPDATE;",
              "deed", "a", "a is locked"),
@@ -303,13 +303,10 @@ def word(seam, cell):
 TABLES = {
     ("batch",):
         "`·`: no read sees a deed that ends later, and an UPDATE meets it as at after-match; where a is canceled "
-        "already, such a deed waits like the others. a can match again only where it has left. What a label renamed "
-        "just before an UPDATE does depends on whether the session has a plan for it; if not, it is PostgreSQL's own "
-        "22P02.",
+        "already, such a deed waits like the others. a can match again only where it has left.",
     ("waited", "named"):
         "`·`: at after-update a is canceled, so a deed with it waits, whenever it would end; e is not named, or comes "
-        "too late for the UPDATE. What the call waited for is over by then. A label renamed just before the UPDATE is "
-        "as in `batch`.",
+        "too late for the UPDATE. What the call waited for is over by then.",
     ("partitioned",):
         "`·`: the UPDATE meets deeds that end later as at after-match; at after-update those with a wait, and no read "
         "sees the others. a can match again only where it has left.",
@@ -320,7 +317,7 @@ TABLES = {
     ("chunks",):
         "`·`: a chunk that comes next meets deeds that end later as at before-update; at before-look no read sees "
         "them, at before-commit those with a wait. a can match again only where it has left. DDL that waits for a "
-        "cancel does so whatever it changes. A label renamed just before an UPDATE is as in `batch`. A chunk has the "
+        "cancel does so whatever it changes. A chunk has the "
         "other seams of `batch`, too, but reads nothing between after-lock and before-update, and nothing after its "
         "last UPDATE if that has canceled all its jobs.",
 }

@@ -676,7 +676,7 @@ statement_execute(StatementKind kind, const Request *request,
 	};
 
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
-	/* what another session did meanwhile, such as ALTER TYPE, which no lock stops */
+	/* other sessions may have done what no lock stops, such as ALTER TYPE */
 	AcceptInvalidationMessages();
 	jobs_relation_verify(request->relation);
 	fill_key(&key, kind, request);

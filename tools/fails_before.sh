@@ -84,7 +84,7 @@ run_all() {
 }
 
 cd "$SANDBOX" || exit
-examined=0 proven=0 unproven=0 unbuilt=0 untested=0 n=0
+examined=0 proven=0 unproven=0 unbuilt=0 untested=0
 printf '%-9s %-34s %-8s %s\n' commit test before after
 for commit in $commits; do
 	[ -n "$(repository diff-tree -r --no-commit-id --name-only "$commit" -- "${code[@]}")" ] || continue
@@ -93,21 +93,21 @@ for commit in $commits; do
 		untested=$((untested + 1))
 		continue
 	fi
-	examined=$((examined + 1)) n=$((n + 1))
+	examined=$((examined + 1))
 	short=$(repository rev-parse --short=7 "$commit")
 
-	if ! build "$commit" "$commit^" "$SANDBOX/before$n" >build.log 2>&1; then
+	if ! build "$commit" "$commit^" "$SANDBOX/before$examined" >build.log 2>&1; then
 		printf '%-9s %s\n' "$short" 'its parent does not build'
 		unbuilt=$((unbuilt + 1))
 		continue
 	fi
-	run_all "$SANDBOX/before$n" "$SANDBOX/tests" "$SANDBOX/before"
-	if ! build "$commit" "$commit" "$SANDBOX/after$n" >build.log 2>&1; then
+	run_all "$SANDBOX/before$examined" "$SANDBOX/tests" "$SANDBOX/before"
+	if ! build "$commit" "$commit" "$SANDBOX/after$examined" >build.log 2>&1; then
 		printf '%-9s %s\n' "$short" 'does not build'
 		unbuilt=$((unbuilt + 1))
 		continue
 	fi
-	run_all "$SANDBOX/after$n" "$SANDBOX/tests" "$SANDBOX/after"
+	run_all "$SANDBOX/after$examined" "$SANDBOX/tests" "$SANDBOX/after"
 
 	# a test that fails with the change, too, shows nothing
 	paste -d' ' tests before after | while read -r _ name before after; do
@@ -119,7 +119,7 @@ for commit in $commits; do
 		unproven=$((unproven + 1))
 		printf '%-9s %s\n' "$short" "NO TEST FAILS BEFORE: $(repository log -1 --format=%s "$commit")"
 	fi
-	rm -rf "$SANDBOX/before$n" "$SANDBOX/after$n"
+	rm -rf "$SANDBOX/before$examined" "$SANDBOX/after$examined"
 done
 
 printf 'fails before: %d commits with code and tests: %d have a test that fails before, %d have none, %d do not build\n' \

@@ -165,16 +165,29 @@ sql("BEGIN; SELECT cancel_jobs($batch1), cancel_jobs($batch2); ROLLBACK");
 is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', 'ROLLBACK undoes it on one shard');
 is($shards[2]->safe_psql('postgres', "$canceled $batch2"), '2', '... and on the other');
 
+my ($stdout, $stderr) = ('', '');
+
+# Until a session of this shard waits for a lock
+sub wait_for_lock
+{
+	my ($shard) = @_;
+	$shard->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'nobody waits for a lock';
+}
+
+# Starts a statement that waits for a lock of this shard; what it says will be in
+# $stdout and $stderr
+sub start_waiting
+{
+	my ($connstr, $sql, $shard) = @_;
+	my $psql = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $connstr, '-c', $sql ], '<', \undef, '>', \$stdout, '2>', \$stderr);
+	wait_for_lock($shard);
+	return $psql;
+}
+
 # A race is a serialization failure, nothing is half done, and a retry succeeds
 my $worker = $shards[1]->background_psql('postgres');
 $worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE batch_id = $batch1 AND status = 'PENDING'");
-my ($stdout, $stderr) = ('', '');
-my $canceller = IPC::Run::start(
-	[ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $front->connstr('front'),
-		'-c', "SELECT cancel_jobs($batch2)->'data'->'jobs'->0->'status', cancel_jobs($batch1)" ],
-	'<', \undef, '>', \$stdout, '2>', \$stderr);
-$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-  or die 'the cancel does not wait';
+my $canceller = start_waiting($front->connstr('front'), "SELECT cancel_jobs($batch2)->'data'->'jobs'->0->'status', cancel_jobs($batch1)", $shards[1]);
 $worker->query_safe('COMMIT');
 $worker->quit;
 $canceller->finish;
@@ -212,7 +225,7 @@ my ($one, $two) = map { $front->background_psql('front', on_error_stop => 0) } 1
 $_->query("\\set VERBOSITY verbose\nSET statement_timeout = '4s'") for $one, $two;
 $one->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($contended, '{\"id\": \"$contended_id\"}')");
 $two->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($contended);\n");
-$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the cancel does not wait';
+wait_for_lock($shards[1]);
 $one->query("SELECT count(*) FROM cancel_jobs_rows($contended)");
 $one->query('ROLLBACK');
 $two->query('SELECT 1');
@@ -307,9 +320,7 @@ my $mover = $shards[2]->background_psql('postgres');
 $mover->query_safe("BEGIN; LOCK TABLE jobs; COPY jobs TO '$copy'");
 $shards[1]->safe_psql('postgres', "COPY moved FROM '$copy'");
 ($stdout, $stderr) = ('', '');
-$canceller = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $shards[2]->connstr('postgres'), '-c', "SELECT cancel_jobs($moving)" ],
-	'<', \undef, '>', \$stdout, '2>', \$stderr);
-$shards[2]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the cancel does not wait';
+$canceller = start_waiting($shards[2]->connstr('postgres'), "SELECT cancel_jobs($moving)", $shards[2]);
 sql(q{
 	BEGIN;
 	ALTER TABLE jobs DETACH PARTITION jobs_2;
@@ -365,7 +376,7 @@ SKIP:
 	$holder->query_safe('ROLLBACK; BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = ' . $last);
 	my $call = $front->background_psql('proxy', on_error_stop => 0);
 	$call->query_until(qr/begun/, "\\echo begun\nSELECT cancel_jobs($last);\n");
-	$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the call does not wait';
+	wait_for_lock($shards[1]);
 	$front->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'proxy'");
 	$holder->query_safe('ROLLBACK');
 	$holder->quit;

@@ -26,6 +26,7 @@ OBJS = \
 	src/ledger.o \
 	src/arrays.o \
 	src/statement.o \
+	src/saved_plans.o \
 	src/response.o \
 	src/output.o \
 	src/response_jsonb.o \

@@ -11,7 +11,8 @@
  * It is an advisory lock in a key space of its own: pg_locks shows the
  * relation as classid, the hash of the batch as objid, and BATCH_LOCK_SPACE as
  * objsubid.  SQL's advisory locks have 1 and 2 there, so no function of SQL
- * takes or releases this lock.  It ends with the transaction.
+ * takes or releases this lock.  It ends with the transaction.  Two batches share
+ * a lock only if their hashes of 32 bits are the same.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,10 +27,12 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -38,56 +41,89 @@
 #include "utils/uuid.h"
 
 #include "batch_lock.h"
+#include "compat.h"
 
 #define BATCH_LOCK_SPACE	0x504A
-
-/*
- * The number of different locks of one relation: a transaction never holds
- * more, however many batches it cancels.  Two batches may share a lock.
- */
-#define BATCH_LOCKS			1024
 
 /* A chain of views or of parents that is longer than this is not followed */
 #define MAX_LEVELS			32
 
-/* May the view update anything of the table below it? */
-static bool
-view_may_update(Relation view, Oid table)
+/*
+ * A relation on the way down from the one that the call is for, the columns
+ * that a cancel writes there, and whose privileges apply
+ */
+typedef struct Level
 {
-	Oid			user = RelationHasSecurityInvoker(view) ? GetUserId() :
-	view->rd_rel->relowner;
+	Oid			relid;
+	Oid			user;
+	AttrNumber	written[WRITTEN_COUNT];
+} Level;
 
-	return pg_class_aclcheck(table, user, ACL_UPDATE) == ACLCHECK_OK ||
-		pg_attribute_aclcheck_all(table, user, ACL_UPDATE, ACLMASK_ANY) == ACLCHECK_OK;
+/* May the user of a level write its columns, as a cancel does? */
+static bool
+may_cancel(const Level *level)
+{
+	if (pg_class_aclcheck(level->relid, level->user, ACL_UPDATE) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < WRITTEN_COUNT; i++)
+		if (pg_attribute_aclcheck(level->relid, level->written[i], level->user,
+								  ACL_UPDATE) != ACLCHECK_OK)
+			return false;
+	return true;
 }
 
-/*
- * The table that an automatically updatable view updates, or InvalidOid.  A
- * view that cannot update its table, or that has triggers or rules in place of
- * UPDATE, has none.  So a user's own view cannot block the cancels of a table
- * that this user may not update.
- */
-static Oid
-table_below(Relation view)
+/* Does something else take the place of an UPDATE of the view? */
+static bool
+is_instead(Relation view)
 {
-	Query	   *query;
-	RangeTblEntry *rte;
-
 	if (view->trigdesc && view->trigdesc->trig_update_instead_row)
-		return InvalidOid;
+		return true;
 	for (int i = 0; i < view->rd_rules->numLocks; i++)
 		if (view->rd_rules->rules[i]->event == CMD_UPDATE &&
 			view->rd_rules->rules[i]->isInstead)
-			return InvalidOid;
+			return true;
+	return false;
+}
+
+/*
+ * Goes down from a view to the relation that an automatic update of it writes.
+ * Returns false if there is none, or if the columns that a cancel writes may
+ * not be written there.  So a view of one's own cannot block the cancels of a
+ * table that one may not cancel in.
+ */
+static bool
+go_below(Relation view, Level *level)
+{
+	Query	   *query;
+	RangeTblEntry *rte;
+	Level		below;
+
+	if (is_instead(view))
+		return false;
 
 	query = get_view_query(view);
 	if (list_length(query->jointree->fromlist) != 1 ||
 		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
-		return InvalidOid;
+		return false;
 	rte = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex,
 				   query->rtable);
-	return rte->rtekind == RTE_RELATION && view_may_update(view, rte->relid) ?
-		rte->relid : InvalidOid;
+	if (rte->rtekind != RTE_RELATION)
+		return false;
+
+	below.relid = rte->relid;
+	below.user = RelationHasSecurityInvoker(view) ? level->user : view->rd_rel->relowner;
+	for (int i = 0; i < WRITTEN_COUNT; i++)
+	{
+		TargetEntry *column = get_tle_by_resno(query->targetList, level->written[i]);
+
+		if (column == NULL || !IsA(column->expr, Var))
+			return false;		/* not updatable */
+		below.written[i] = castNode(Var, column->expr)->varattno;
+	}
+	if (!may_cancel(&below))
+		return false;
+	*level = below;
+	return true;
 }
 
 /*
@@ -115,41 +151,64 @@ parent_of(Oid relid)
 
 /*
  * The relation whose lock a cancel takes: the root of the tables whose rows an
- * UPDATE of this one locks.  So cancels by way of a view, a partition, a child
- * and their table meet at one lock.
+ * UPDATE of this one locks, or the last view above them whose right to cancel
+ * the user has.  So cancels by way of a view, a partition, a child and their
+ * table meet at one lock.
  */
 static Oid
-locked_relation(Relation rel)
+locked_relation(const JobsRelation *relation)
 {
-	Oid			result = RelationGetRelid(rel);
-	Oid			next;
+	Level		level = {.relid = relation->relid, .user = GetUserId()};
+	Oid			parent;
 
-	for (int level = 0; level < MAX_LEVELS; level++)
+	for (int i = 0; i < WRITTEN_COUNT; i++)
+		level.written[i] = relation->shape.attnum[written_columns[i]];
+
+	for (int i = 0; i < MAX_LEVELS && get_rel_relkind(level.relid) == RELKIND_VIEW; i++)
 	{
-		char		relkind = get_rel_relkind(result);
+		Relation	view = relation_open(level.relid, AccessShareLock);
+		bool		went = go_below(view, &level);
 
-		if (relkind == RELKIND_VIEW)
-		{
-			Relation	view = relation_open(result, AccessShareLock);
-
-			next = table_below(view);
-			relation_close(view, NoLock);
-		}
-		else
-			next = parent_of(result);
-		if (!OidIsValid(next))
-			break;
-		result = next;
+		relation_close(view, NoLock);
+		if (!went)
+			return level.relid;
 	}
-	return result;
+	for (int i = 0; i < MAX_LEVELS && OidIsValid(parent = parent_of(level.relid)); i++)
+		level.relid = parent;
+	return level.relid;
 }
+
+/* What a call waits for */
+typedef struct Wait
+{
+	Datum		batch;
+	int			pid;			/* of a session that has the lock; 0: not known */
+} Wait;
 
 /* Error context callback: what a lock timeout was waiting for */
 static void
 waiting_context(void *arg)
 {
-	errcontext("while waiting for other cancels of batch %s",
-			   DatumGetCString(DirectFunctionCall1(uuid_out, *(Datum *) arg)));
+	const Wait *wait = arg;
+	const char *batch = DatumGetCString(DirectFunctionCall1(uuid_out, wait->batch));
+
+	if (wait->pid != 0)
+		errcontext("while waiting for other cancels of batch %s, of which process %d has the lock",
+				   batch, wait->pid);
+	else
+		errcontext("while waiting for other cancels of batch %s", batch);
+}
+
+/* The process that has the lock, or 0 if none is known: a prepared transaction has none */
+static int
+holder_of(const LOCKTAG *tag)
+{
+	VirtualTransactionId *holders = GetLockConflicts(tag, ExclusiveLock, NULL);
+	PGPROC	   *process = NULL;
+
+	if (VirtualTransactionIdIsValid(holders[0]))
+		process = vxid_process(holders[0]);
+	return process ? process->pid : 0;
 }
 
 /*
@@ -162,15 +221,21 @@ waiting_context(void *arg)
 bool
 batch_lock(const JobsRelation *relation, Datum batch, bool wait)
 {
-	uint32		hash = hash_bytes(DatumGetUUIDP(batch)->data, UUID_LEN) % BATCH_LOCKS;
-	ErrorContextCallback context = {error_context_stack, waiting_context, &batch};
-	LockAcquireResult result;
+	uint32		hash = hash_bytes(DatumGetUUIDP(batch)->data, UUID_LEN);
+	Wait		state = {.batch = batch};
+	ErrorContextCallback context = {error_context_stack, waiting_context, &state};
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, locked_relation(relation->rel), hash,
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, locked_relation(relation), hash,
 						 BATCH_LOCK_SPACE);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	if (!wait)
+		return false;
+
+	state.pid = holder_of(&tag);
 	error_context_stack = &context;
-	result = LockAcquire(&tag, ExclusiveLock, false, !wait);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	error_context_stack = context.previous;
-	return result != LOCKACQUIRE_NOT_AVAIL;
+	return true;
 }

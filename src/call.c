@@ -9,6 +9,7 @@
 
 #include "commands/async.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -23,10 +24,11 @@
  *
  * Begins a call with a memory context of its own, which becomes the current
  * one.  Settings that matter at its end are those of its beginning, since a
- * trigger may change them.  Raises 22023 for an invalid setting.
+ * trigger may change them.  function is the one that was called, for messages;
+ * read_only says that it only reads.  Raises 22023 for an invalid setting.
  */
 void
-call_begin(Call *call)
+call_begin(Call *call, const char *function, bool read_only)
 {
 	settings_check();
 	memset(call, 0, sizeof(*call));
@@ -34,18 +36,30 @@ call_begin(Call *call)
 	call->context = AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs call",
 										  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(call->context);
+	call->function = function;
+	call->lockmode = read_only ? AccessShareLock : RowExclusiveLock;
+	call->request.read_only = read_only;
 	call->request.relation = &call->relation;
 	call->request.max_jobs = pasqal_jobs_max_jobs;
 	if (pasqal_jobs_notify_channel[0] != '\0')
 		call->notify_channel = pstrdup(pasqal_jobs_notify_channel);
 }
 
-/* Opens the jobs relation if it is not open yet */
+/*
+ * Opens the jobs relation if it is not open yet.  Raises 25006 before that if
+ * nothing can be written: during recovery a lock might be waited for.
+ */
 static void
-open_relation(Call *call, LOCKMODE lockmode)
+open_relation(Call *call)
 {
-	if (call->relation.rel == NULL)
-		jobs_relation_open(&call->relation, lockmode);
+	if (call->relation.rel)
+		return;
+	if (!call->request.read_only)
+	{
+		PreventCommandDuringRecovery(call->function);
+		PreventCommandIfReadOnly(call->function);
+	}
+	jobs_relation_open(&call->relation, call->lockmode);
 }
 
 /*
@@ -56,10 +70,10 @@ open_relation(Call *call, LOCKMODE lockmode)
  * column's enum are the values that a filter takes.
  */
 void
-call_read_filters(Call *call, const GivenFilters *given, LOCKMODE lockmode, Problems *problems)
+call_read_filters(Call *call, const GivenFilters *given, Problems *problems)
 {
 	if (given_has_labels(given))
-		open_relation(call, lockmode);
+		open_relation(call);
 	filters_read(&call->request.filters, given, &call->relation, problems);
 }
 
@@ -70,7 +84,7 @@ call_read_filters(Call *call, const GivenFilters *given, LOCKMODE lockmode, Prob
  * Raises 22023 with all that is wrong with them.
  */
 void
-call_read_arguments(Call *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
+call_read_arguments(Call *call, FunctionCallInfo fcinfo)
 {
 	Problems	problems;
 	GivenFilters given;
@@ -86,17 +100,32 @@ call_read_arguments(Call *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 	else
 		call->request.batch = datumCopy(PG_GETARG_DATUM(0), false, UUID_LEN);
 	given_from_jsonb(&given, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &problems);
-	call_read_filters(call, &given, lockmode, &problems);
+	call_read_filters(call, &given, &problems);
 	if (problems.count > 0)
 		problems_raise(&problems);
 }
 
+/*
+ * The filter batch_id needs no SQL: either the batch is one of its values, or
+ * no job matches.
+ */
+static void
+decide_batch_filter(Request *request)
+{
+	FilterValues *batches = &request->filters.of[FILTER_BATCH_ID];
+
+	request->filters.none_match = batches->count > 0 &&
+		bsearch(&request->batch, batches->values, batches->count, sizeof(Datum),
+				filter_compare_ids) == NULL;
+	batches->count = 0;
+}
+
 /* call_open: opens the relation, unless it is open, and connects to SPI */
 void
-call_open(Call *call, LOCKMODE lockmode)
+call_open(Call *call)
 {
-	open_relation(call, lockmode);
-	call->request.read_only = lockmode == AccessShareLock;
+	open_relation(call);
+	decide_batch_filter(&call->request);
 
 	if (SPI_connect_ext(call->spi_options) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");

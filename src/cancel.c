@@ -6,7 +6,8 @@
  * Every job that matches as the call begins gets exactly one answer with its
  * true final status, whatever other sessions do meanwhile:
  *
- * 1. The lock of the batch is taken, unless a single job is named.
+ * 1. The lock of the batch is taken, unless a single job is named or none can
+ *	  match.
  * 2. The jobs that match are read, with a snapshot taken now.  Jobs that have
  *	  ended are answered for by that; the cancelable ones are open.  A call
  *	  that has to wait for the lock reads before it waits, since it answers for
@@ -172,7 +173,7 @@ enter_listed(Cancel *call, Request *request)
 
 		for (int i = 1; i < ids->count; i++)
 			Assert(filter_compare_ids(&ids->values[i - 1], &ids->values[i]) <= 0);
-		memset(batch.filters.of, 0, sizeof(batch.filters.of));
+		memset(&batch.filters, 0, sizeof(batch.filters));
 		p.present = MemoryContextAllocZero(call->context, ids->count);
 		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);
 	}
@@ -302,14 +303,15 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 {
 	Request		narrowed = *request;
 	bool		listed = request_lists_jobs(request);
-	bool		single = listed && request->filters.of[FILTER_ID].count == 1;
+	bool		lockless = request->filters.none_match ||
+	(listed && request->filters.of[FILTER_ID].count == 1);
 	bool		locked;
 	Cancel		call;
 
 	init_cancel(&call, request, listed && scope == CANCEL_CALL);
 	call.observer = observer;
 
-	locked = single || batch_lock(request->relation, request->batch, listed);
+	locked = lockless || batch_lock(request->relation, request->batch, listed);
 	call.look_at_all = !locked;
 	SEAM("after-lock");
 	if (listed)

@@ -266,7 +266,7 @@ reopen_relation(Work *work)
 {
 	JobsRelation *relation = &work->call->relation;
 
-	jobs_relation_open(relation, RowExclusiveLock);
+	jobs_relation_open(relation, work->call->lockmode);
 	if (relation->relid != work->relid ||
 		!jobs_shape_equal(&relation->shape, &work->shape))
 		ereport(ERROR,
@@ -500,11 +500,11 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				 errhint("Call it at top level without BEGIN, not from a function and not behind SECURITY DEFINER or SET clauses; cancel_jobs runs anywhere.")));
 
 	/* the portal's memory, or a PL's: the commits leave it, an error ends it */
-	call_begin(&call);
+	call_begin(&call, "cancel_jobs_in_chunks", false);
 	if (get_call_result_type(fcinfo, NULL, &result_desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	result_desc = BlessTupleDesc(CreateTupleDescCopy(result_desc));
-	call_read_arguments(&call, fcinfo, RowExclusiveLock);
+	call_read_arguments(&call, fcinfo);
 	if (chunk_size <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -516,7 +516,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 
 	/* the work list, in a transaction of its own */
 	call.spi_options = SPI_OPT_NONATOMIC;
-	call_open(&call, RowExclusiveLock);
+	call_open(&call);
 	work.relid = call.relation.relid;
 	work.shape = call.relation.shape;
 	build_work_list(&work);

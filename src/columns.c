@@ -35,6 +35,10 @@ const JobColumnDef job_columns[COLUMN_COUNT] = {
 	[COLUMN_ORIGIN] = {"origin", KIND_LABEL, LABELS_OF_ORIGIN},
 };
 
+const JobColumn written_columns[WRITTEN_COUNT] = {
+	COLUMN_STATUS, COLUMN_UPDATED_AT, COLUMN_END_TIMESTAMP
+};
+
 const Oid	column_types[KIND_COUNT] = {
 	[KIND_UUID] = UUIDOID,
 	[KIND_TEXT] = TEXTOID,

@@ -43,6 +43,10 @@ typedef enum JobColumn
 	COLUMN_COUNT
 } JobColumn;
 
+/* The columns that a cancel writes */
+#define WRITTEN_COUNT	3
+extern const JobColumn written_columns[WRITTEN_COUNT];
+
 /* What a column holds; decides its type in SQL and its form in a response */
 typedef enum ColumnKind
 {

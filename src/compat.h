@@ -41,6 +41,15 @@
 #define guc_malloc(elevel, size)	malloc(size)
 #endif
 
+/* 17 numbers processes, where there were numbers of backends */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procarray.h"
+#define vxid_process(vxid)	ProcNumberGetProc((vxid).procNumber)
+#else
+#include "storage/sinvaladt.h"
+#define vxid_process(vxid)	BackendIdGetProc((vxid).backendId)
+#endif
+
 /* 17 lets a module name its wait events */
 #if PG_VERSION_NUM < 170000
 #define WaitEventExtensionNew(name)	PG_WAIT_EXTENSION

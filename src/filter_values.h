@@ -73,6 +73,7 @@ typedef struct Filters
 {
 	FilterValues of[FILTER_COUNT];	/* indexed by Filter */
 	bool		dates_by_creation;	/* pasqal_jobs.date_filter */
+	bool		none_match;		/* the filter batch_id leaves out the batch */
 } Filters;
 
 static inline bool

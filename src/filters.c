@@ -42,8 +42,8 @@ const FilterDef filter_table[FILTER_COUNT] = {
 		"j.id OPERATOR(pg_catalog.>=) $ AND j.id OPERATOR(pg_catalog.<=) $"
 	},
 	[FILTER_BATCH_ID] = {
-		"batch_id", TAKES_UUID, true,
-		"j.batch_id OPERATOR(pg_catalog.=) $"
+		/* no condition: call_open compares the batch with its values */
+		"batch_id", TAKES_UUID, true
 	},
 	[FILTER_PROJECT_ID] = {
 		"project_id", TAKES_UUID, true,

@@ -241,7 +241,7 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 	/* also checks that the caller takes a tuplestore */
 	InitMaterializedSRF(fcinfo, 0);
 	tuplestore_end(result->setResult);
-	call_begin(&call);
+	call_begin(&call, "cancel_jobs_http()", false);
 	MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
 	result->setResult = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0,
 											  false, MAX_KILOBYTES);
@@ -250,7 +250,7 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 	problems_init(&problems, PROBLEMS_NO_LIMIT);
 	read_path(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), &batch, &problems);
 	read_query_string(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), &given, &problems);
-	call_read_filters(&call, &given, RowExclusiveLock, &problems);
+	call_read_filters(&call, &given, &problems);
 
 	if (problems.count > 0)
 	{
@@ -262,7 +262,7 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 		uint64		canceled;
 
 		call.request.batch = UUIDPGetDatum(&batch);
-		call_open(&call, RowExclusiveLock);
+		call_open(&call);
 		body = response_of_cancel(&call.request, &response_as_json, call.context, &canceled);
 		call_notify(&call, canceled);
 		values[0] = Int32GetDatum(200);

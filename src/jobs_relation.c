@@ -25,6 +25,7 @@
 #include "catalog/pg_trigger.h"
 #include "commands/dbcommands.h"
 #include "commands/trigger.h"
+#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
@@ -43,17 +44,19 @@
 #include "jobs_relation.h"
 #include "settings.h"
 
-/* When the cache has so many relations, it is emptied */
-#define MAX_KNOWN_RELATIONS	64
+/* When there are so many relations, the one that was not used for longest goes */
+#define MAX_KNOWN_RELATIONS	512
 
 typedef struct KnownRelation
 {
 	Oid			relid;			/* hash key */
 	bool		valid;
 	JobsRelation relation;		/* not open */
+	dlist_node	node;			/* in relations_by_use */
 } KnownRelation;
 
 static HTAB *known_relations = NULL;
+static dlist_head relations_by_use = DLIST_STATIC_INIT(relations_by_use);	/* last used first */
 static uint64 last_version = 0;
 static uint64 invalidations = 0;	/* calls of the callbacks */
 
@@ -236,8 +239,10 @@ static void
 report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 {
 	const JobColumnDef *column = &job_columns[c];
-	bool		is_written = c == COLUMN_STATUS || c == COLUMN_UPDATED_AT ||
-	c == COLUMN_END_TIMESTAMP;
+	bool		is_written = false;
+
+	for (int i = 0; i < WRITTEN_COUNT; i++)
+		is_written = is_written || written_columns[i] == c;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -328,19 +333,40 @@ check_relation(JobsRelation *relation, bool again)
 	}
 }
 
+/* The entry of a relation, new or not, as the one that was used last */
+static KnownRelation *
+enter_relation(Oid relid)
+{
+	KnownRelation *entry;
+	bool		found;
+
+	if (hash_get_num_entries(known_relations) >= MAX_KNOWN_RELATIONS &&
+		hash_search(known_relations, &relid, HASH_FIND, NULL) == NULL)
+	{
+		entry = dlist_tail_element(KnownRelation, node, &relations_by_use);
+		dlist_delete(&entry->node);
+		hash_search(known_relations, &entry->relid, HASH_REMOVE, NULL);
+	}
+	entry = hash_search(known_relations, &relid, HASH_ENTER, &found);
+	if (found)
+		dlist_delete(&entry->node);
+	dlist_push_head(&relations_by_use, &entry->node);
+	return entry;
+}
+
 /* Sets what is known of the open relation, from the cache or by a look at it */
 static void
 learn(JobsRelation *relation, bool again)
 {
 	KnownRelation *entry = hash_search(known_relations, &relation->relid, HASH_FIND, NULL);
 	Relation	rel = relation->rel;
-	HASH_SEQ_STATUS status;
 
 	if (entry && entry->valid)
 	{
 		*relation = entry->relation;
 		relation->rel = rel;
 		relation->seen = invalidations;
+		dlist_move_head(&relations_by_use, &entry->node);
 	}
 	else
 	{
@@ -348,13 +374,7 @@ learn(JobsRelation *relation, bool again)
 		check_relation(relation, again);
 		relation->version = ++last_version;
 
-		if (hash_get_num_entries(known_relations) >= MAX_KNOWN_RELATIONS)
-		{
-			hash_seq_init(&status, known_relations);
-			while ((entry = hash_seq_search(&status)) != NULL)
-				hash_search(known_relations, &entry->relid, HASH_REMOVE, NULL);
-		}
-		entry = hash_search(known_relations, &relation->relid, HASH_ENTER, NULL);
+		entry = enter_relation(relation->relid);
 		entry->relation = *relation;
 		entry->relation.rel = NULL;
 
@@ -392,7 +412,6 @@ static void
 check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
 {
 	static const JobColumn previewed[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_BATCH_ID};
-	static const JobColumn written[] = {COLUMN_STATUS, COLUMN_UPDATED_AT, COLUMN_END_TIMESTAMP};
 	bool		preview = lockmode == AccessShareLock;
 	JobColumn	fields[FIELD_COUNT];
 	const char *name;
@@ -402,7 +421,7 @@ check_privileges(const JobsRelation *relation, LOCKMODE lockmode)
 		fields[c] = c;
 	if (preview ? allowed(relation, ACL_SELECT, previewed, lengthof(previewed)) :
 		allowed(relation, ACL_SELECT, fields, FIELD_COUNT) &&
-		allowed(relation, ACL_UPDATE, written, lengthof(written)))
+		allowed(relation, ACL_UPDATE, written_columns, WRITTEN_COUNT))
 		return;
 
 	name = jobs_relation_name(relation);

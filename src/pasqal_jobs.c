@@ -45,9 +45,9 @@ cancel_jobs(PG_FUNCTION_ARGS)
 	uint64		canceled;
 	struct varlena *result;
 
-	call_begin(&call);
-	call_read_arguments(&call, fcinfo, RowExclusiveLock);
-	call_open(&call, RowExclusiveLock);
+	call_begin(&call, "cancel_jobs()", false);
+	call_read_arguments(&call, fcinfo);
+	call_open(&call);
 
 	result = response_of_cancel(&call.request, &response_as_jsonb, call.before, &canceled);
 	call_notify(&call, canceled);

@@ -97,9 +97,9 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 	Rows		rows;
 	CancelObserver observer = {NULL, put_canceled, put_not_canceled, &rows};
 
-	call_begin(&call);
-	call_read_arguments(&call, fcinfo, RowExclusiveLock);
-	call_open(&call, RowExclusiveLock);
+	call_begin(&call, "cancel_jobs_rows()", false);
+	call_read_arguments(&call, fcinfo);
+	call_open(&call);
 
 	init_rows(&rows, fcinfo, &call);
 	output_init(&rows.job, call.context, response_as_jsonb.limit, response_too_large);
@@ -164,9 +164,9 @@ cancel_jobs_preview(PG_FUNCTION_ARGS)
 	Call		call;
 	Rows		rows;
 
-	call_begin(&call);
-	call_read_arguments(&call, fcinfo, AccessShareLock);
-	call_open(&call, AccessShareLock);
+	call_begin(&call, "cancel_jobs_preview()", true);
+	call_read_arguments(&call, fcinfo);
+	call_open(&call);
 
 	init_rows(&rows, fcinfo, &call);
 	look_up_labels(&rows, false);

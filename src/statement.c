@@ -5,12 +5,9 @@
  *
  * The text of a statement follows from the relation, the kind of statement,
  * which filters are there, and whether each has one value or several; values
- * are always parameters.  These make up the key under which its plan is saved.
- *
- * A saved plan is used as long as the relation has the version it was made for
- * and the plan cache calls it valid; otherwise its text is built anew, since a
- * name in it may have changed.  As in ri_triggers.c this happens under a lock
- * on the relation, and never in an invalidation callback.
+ * are always parameters.  These make up the key under which its plan is saved
+ * (saved_plans.c).  An outdated plan is made anew from a new text, since a name
+ * in it may have changed.
  *
  * A statement runs code of others: triggers, policies, functions of views, and
  * STABLE functions even while it is planned.  That code may alter the relation
@@ -61,12 +58,12 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -74,6 +71,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "saved_plans.h"
 #include "statement.h"
 
 /*
@@ -94,30 +92,8 @@
  */
 #define LONG_ARRAY		100
 
-/* When so many plans are saved, those not in use are freed */
-#define MAX_SAVED_PLANS	256
-
 /* The batch, the timestamp, tids, two values for the prefix, labels one by one */
 #define MAX_PARAMS		(1 + 1 + 1 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
-
-typedef struct StatementKey
-{
-	Oid			relid;
-	uint8		kind;			/* StatementKind */
-	uint8		dates_by_creation;
-	uint8		has_tids;		/* ... or wants them */
-	uint8		form[FILTER_COUNT];
-} StatementKey;
-
-typedef struct SavedPlan
-{
-	StatementKey key;
-	SPIPlanPtr	plan;			/* NULL: not made yet */
-	uint64		version;		/* of the JobsRelation it was made for */
-	int			users;			/* executions under way */
-} SavedPlan;
-
-static HTAB *saved_plans = NULL;
 
 /* A statement that is built: its text, if that is wanted, and its parameters */
 typedef struct Statement
@@ -164,12 +140,13 @@ filter_form(Filter filter, const FilterValues *values)
 }
 
 static void
-fill_key(StatementKey *key, StatementKind kind, const Request *request)
+fill_key(PlanKey *key, StatementKind kind, const Request *request)
 {
 	memset(key, 0, sizeof(*key));	/* it is hashed with its padding */
 	key->relid = request->relation->relid;
 	key->kind = kind;
 	key->dates_by_creation = request->filters.dates_by_creation;
+	key->none_match = request->filters.none_match;
 	key->has_tids = request->wants_tids || request->tids.count > 0;
 	for (int f = 0; f < FILTER_COUNT; f++)
 		key->form[f] = filter_form(f, &request->filters.of[f]);
@@ -267,6 +244,14 @@ append_from(Statement *statement, const char *before)
 	append_sql(statement, " AS j");
 }
 
+/* Does the statement say of each job of the filter id whether it matches? */
+static bool
+answers_for_named(StatementKind kind, const Request *request)
+{
+	return request_lists_jobs(request) &&
+		(kind == STATEMENT_LOOK || kind == STATEMENT_WORK_LIST);
+}
+
 /*
  * Builds a statement (see the top of this file) in the current context, with
  * its text if statement->sql is there: a saved plan needs none.  A literal
@@ -312,8 +297,9 @@ build_statement(Statement *statement)
 
 		case STATEMENT_LOOK:
 		case STATEMENT_WORK_LIST:
-			listed = request_lists_jobs(request);
-			append_sql(statement, "SELECT j.id, j.status, (true");
+			listed = answers_for_named(statement->kind, request);
+			append_sql(statement, request->filters.none_match ? "SELECT j.id, j.status, (false" :
+					   "SELECT j.id, j.status, (true");
 			if (listed)
 				append_conditions(statement, FILTER_ID);
 			append_sql(statement, ") IS TRUE");
@@ -331,26 +317,6 @@ build_statement(Statement *statement)
 				append_conditions(statement, FILTER_COUNT);
 			break;
 	}
-}
-
-/*
- * How a statement is to be planned.  For a partitioned table a plan for all
- * values would lock every partition, a plan for these values locks one.  For a
- * long list see LONG_ARRAY.  The plan for a single id is the same for all
- * values, unless there is a filter batch_id, too: then Citus needs the values
- * to find the shard.
- */
-static int
-cursor_options(const StatementKey *key, const JobsRelation *relation)
-{
-	if (relation->shape.relkind == RELKIND_PARTITIONED_TABLE)
-		return CURSOR_OPT_CUSTOM_PLAN;
-	for (int f = 0; f < FILTER_COUNT; f++)
-		if (key->form[f] == FORM_LONG_ARRAY)
-			return CURSOR_OPT_CUSTOM_PLAN;
-	if (key->form[FILTER_ID] == FORM_ONE && key->form[FILTER_BATCH_ID] == FORM_ABSENT)
-		return CURSOR_OPT_GENERIC_PLAN;
-	return 0;
 }
 
 static SPIPlanPtr
@@ -397,113 +363,93 @@ reads_index_of_batches(const Plan *plan)
 }
 
 /*
- * Does a plan for all values read the jobs of a batch by the index for that?
- * An invalidation of the plan, as by ANALYZE, makes the answer void.
+ * Does a plan for all values suit the statement?  Not if PostgreSQL would
+ * compile it (jit), which takes longer than to cancel a few jobs; and if the
+ * statement is for whole batches, only if it reads them by the index for that.
+ * This makes the plan, which the first execution then uses.
  */
 static bool
-generic_plan_suits(SPIPlanPtr plan)
+generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
 {
 	CachedPlan *generic = SPI_plan_get_cached_plan(plan);
-	bool		suits;
+	bool		suits = false;
 
 	if (generic == NULL)
 		return false;
-	suits = list_length(generic->stmt_list) == 1 &&
-		reads_index_of_batches(linitial_node(PlannedStmt, generic->stmt_list)->planTree);
-	ReleaseCachedPlan(generic, NULL);
+	if (list_length(generic->stmt_list) == 1)
+	{
+		const PlannedStmt *stmt = linitial_node(PlannedStmt, generic->stmt_list);
+
+		suits = (stmt->jitFlags & PGJIT_PERFORM) == 0 &&
+			(!whole_batch || reads_index_of_batches(stmt->planTree));
+	}
+	ReleaseCachedPlan(generic, CurrentResourceOwner);
+	return suits;
+}
+
+/* Forgets a saved plan for all values unless it suits the statement */
+static pg_noinline bool
+keep_if_suitable(SavedPlan *saved, bool whole_batch)
+{
+	volatile bool suits = false;
+
+	PG_TRY();
+	{
+		suits = generic_plan_suits(saved_plan_hold(saved), whole_batch);
+	}
+	PG_CATCH();
+	{
+		saved_plan_release(saved);
+		saved_plan_forget(saved);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	saved_plan_release(saved);
+	if (!suits)
+		saved_plan_forget(saved);
 	return suits;
 }
 
 /*
- * With batches of different sizes the plan cache would have each call planned
- * anew, which takes longer than to cancel a few jobs.  Where the batch is the
- * only filter and a plan for all values reads its index, such a plan is used
- * from then on: SPI_keepplan drops the one looked at here, and the first
- * execution makes it again.  A table only: below a view there may be partitions,
- * of which a plan for all values locks every one.
+ * Makes the plan of a statement, and saves it.  Returns NULL if it cannot be
+ * saved (see saved_plan_enter); then *plan is in memory of SPI.
+ *
+ * For a partitioned table a plan for all values would lock every partition, a
+ * plan for these values locks one.  For a long list see LONG_ARRAY.
+ *
+ * A plan for all values is wanted for a single id, and for a batch without
+ * other filters: with batches of different sizes the plan cache would have
+ * each call planned anew, which takes longer than to cancel a few jobs.  The
+ * latter is for tables only: below a view there may be partitions.
  */
-static SPIPlanPtr
-prepare_plan(const StatementKey *key, Statement *statement)
+static SavedPlan *
+make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 {
 	static const uint8 no_filter[FILTER_COUNT];
-	int			options = cursor_options(key, statement->request->relation);
-	SPIPlanPtr	plan;
+	const JobsRelation *relation = statement->request->relation;
+	uint64		version = relation->version;
+	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION &&
+		memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
+	int			options = relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
+		CURSOR_OPT_CUSTOM_PLAN : 0;
+	SavedPlan  *saved;
 
 	statement->sql = makeStringInfo();
 	build_statement(statement);
-	if (options == 0 && statement->request->relation->shape.relkind == RELKIND_RELATION &&
-		memcmp(key->form, no_filter, sizeof(no_filter)) == 0)
+	for (int f = 0; f < FILTER_COUNT; f++)
+		if (key->form[f] == FORM_LONG_ARRAY)
+			options = CURSOR_OPT_CUSTOM_PLAN;
+
+	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE))
 	{
-		plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
-		if (generic_plan_suits(plan))
-			return plan;
-		SPI_freeplan(plan);
+		*plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
+		saved = saved_plan_enter(key, version, *plan);
+		if (saved == NULL || keep_if_suitable(saved, whole_batch))
+			return saved;
 	}
-	return prepare(statement, options);
-}
-
-/* Forgets every plan that no execution is using */
-static void
-forget_plans(void)
-{
-	HASH_SEQ_STATUS status;
-	SavedPlan  *saved;
-
-	hash_seq_init(&status, saved_plans);
-	while ((saved = hash_seq_search(&status)) != NULL)
-	{
-		if (saved->users > 0)
-			continue;
-		if (saved->plan)
-			SPI_freeplan(saved->plan);
-		hash_search(saved_plans, &saved->key, HASH_REMOVE, NULL);
-	}
-}
-
-/*
- * Finds the plan of a statement, or makes it.  Returns NULL if the saved one
- * is outdated but in use, by a cancel whose trigger made this call: then the
- * caller makes a plan for itself.
- */
-static SavedPlan *
-fetch_plan(const StatementKey *key, Statement *statement)
-{
-	uint64		version = statement->request->relation->version;
-	HASHCTL		ctl = {.keysize = sizeof(StatementKey), .entrysize = sizeof(SavedPlan)};
-	SavedPlan  *saved;
-	SPIPlanPtr	plan;
-
-	if (saved_plans == NULL)
-		saved_plans = hash_create("pasqal_jobs plans", MAX_SAVED_PLANS, &ctl,
-								  HASH_ELEM | HASH_BLOBS);
-
-	saved = hash_search(saved_plans, key, HASH_FIND, NULL);
-	if (saved && saved->plan && saved->version == version && SPI_plan_is_valid(saved->plan))
-		return saved;
-
-	if (saved && saved->users > 0)
-		return NULL;
-
-	if (saved == NULL)
-	{
-		if (hash_get_num_entries(saved_plans) >= MAX_SAVED_PLANS)
-			forget_plans();
-		saved = hash_search(saved_plans, key, HASH_ENTER, NULL);
-		saved->plan = NULL;
-		saved->users = 0;
-	}
-	else if (saved->plan)
-	{
-		SPI_freeplan(saved->plan);
-		saved->plan = NULL;
-	}
-
-	/* if this fails, the entry stays without a plan */
-	plan = prepare_plan(key, statement);
-	SPI_keepplan(plan);
-	saved->plan = plan;
-	saved->version = version;
-	return saved;
+	*plan = prepare(statement, options);
+	return saved_plan_enter(key, version, *plan);
 }
 
 /* A DestReceiver that hands each row to a RowCallback */
@@ -610,29 +556,26 @@ param_list(const Statement *statement)
 }
 
 /*
- * Runs a plan, and notes as long as it runs that it may not be freed.  saved
- * is NULL for a plan that is not saved.
+ * Runs the plan of a receiver, which is not freed meanwhile.  saved is NULL for
+ * a plan that is not saved.
  */
 static pg_noinline void
-run_plan(SavedPlan *saved, SPIPlanPtr plan, const SPIExecuteOptions *options)
+run_plan(SavedPlan *saved, RowReceiver *receiver, const SPIExecuteOptions *options)
 {
 	volatile int result = 0;
 
 	if (saved)
-		saved->users++;
+		receiver->plan = saved_plan_hold(saved);
 	PG_TRY();
 	{
-		result = SPI_execute_plan_extended(plan, options);
+		result = SPI_execute_plan_extended(receiver->plan, options);
 	}
-	PG_CATCH();
+	PG_FINALLY();
 	{
 		if (saved)
-			saved->users--;
-		PG_RE_THROW();
+			saved_plan_release(saved);
 	}
 	PG_END_TRY();
-	if (saved)
-		saved->users--;
 
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan_extended returned %s",
@@ -647,14 +590,14 @@ run_plan(SavedPlan *saved, SPIPlanPtr plan, const SPIExecuteOptions *options)
  * read-only, that of the statement that called us, which works during recovery,
  * too.  Must be called with SPI connected; memory is taken from the current
  * context.  Raises whatever the statement raises, and 55000 if the relation
- * was changed.
+ * was changed.  Where no job can match, only jobs that are named are looked at.
  */
 void
 statement_execute(StatementKind kind, const Request *request,
 				  RowCallback callback, void *callback_arg)
 {
 	MemoryContext context = CurrentMemoryContext;
-	StatementKey key;
+	PlanKey		key;
 	SavedPlan  *saved;
 	Statement	statement = {.request = request, .kind = kind};
 	RowReceiver receiver = {
@@ -676,15 +619,18 @@ statement_execute(StatementKind kind, const Request *request,
 	};
 
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
+	if (request->filters.none_match && !answers_for_named(kind, request))
+		return;
 	/* other sessions may have done what no lock stops, such as ALTER TYPE */
 	AcceptInvalidationMessages();
 	jobs_relation_verify(request->relation);
 	fill_key(&key, kind, request);
 	build_statement(&statement);
 	options.params = param_list(&statement);
-	saved = fetch_plan(&key, &statement);
-	receiver.plan = saved ? saved->plan : prepare_plan(&key, &statement);
-	run_plan(saved, receiver.plan, &options);
+	saved = saved_plan_find(&key, request->relation->version);
+	if (saved == NULL)
+		saved = make_plan(&key, &statement, &receiver.plan);
+	run_plan(saved, &receiver, &options);
 	MemoryContextSwitchTo(context); /* SPI leaves its own as the current one */
 	jobs_relation_verify(request->relation);
 }

@@ -23,6 +23,7 @@ OBJS = \
 	src/columns.o \
 	src/cancel.o \
 	src/batch_lock.o \
+	src/row_locks.o \
 	src/ledger.o \
 	src/arrays.o \
 	src/statement.o \

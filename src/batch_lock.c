@@ -215,10 +215,10 @@ holder_of(const LOCKTAG *tag)
  * batch_lock
  *
  * Takes the lock of a batch until the end of the transaction.  Waits for
- * other cancels of the batch, interruptibly and within lock_timeout; or, if
- * that is not wanted, returns false if another transaction has the lock.
+ * other cancels of the batch, interruptibly and within lock_timeout, unless that
+ * is not wanted.
  */
-bool
+BatchLock
 batch_lock(const JobsRelation *relation, Datum batch, bool wait)
 {
 	uint32		hash = hash_bytes(DatumGetUUIDP(batch)->data, UUID_LEN);
@@ -229,13 +229,13 @@ batch_lock(const JobsRelation *relation, Datum batch, bool wait)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, locked_relation(relation), hash,
 						 BATCH_LOCK_SPACE);
 	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-		return true;
+		return BATCH_LOCK_TAKEN;
 	if (!wait)
-		return false;
+		return BATCH_LOCK_BUSY;
 
 	state.pid = holder_of(&tag);
 	error_context_stack = &context;
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	error_context_stack = context.previous;
-	return true;
+	return BATCH_LOCK_WAITED;
 }

@@ -10,6 +10,14 @@
 
 #include "jobs_relation.h"
 
-extern bool batch_lock(const JobsRelation *relation, Datum batch, bool wait);
+/* How the lock of a batch was had */
+typedef enum BatchLock
+{
+	BATCH_LOCK_TAKEN,
+	BATCH_LOCK_WAITED,			/* ... for another transaction */
+	BATCH_LOCK_BUSY				/* another transaction has it */
+} BatchLock;
+
+extern BatchLock batch_lock(const JobsRelation *relation, Datum batch, bool wait);
 
 #endif							/* PASQAL_JOBS_BATCH_LOCK_H */

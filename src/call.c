@@ -41,6 +41,8 @@ call_begin(Call *call, const char *function, bool read_only)
 	call->request.read_only = read_only;
 	call->request.relation = &call->relation;
 	call->request.max_jobs = pasqal_jobs_max_jobs;
+	call->request.skip_locked = pasqal_jobs_locked_jobs == LOCKED_JOBS_SKIP && !read_only;
+	call->running_status = pstrdup(pasqal_jobs_running_status);
 	if (pasqal_jobs_notify_channel[0] != '\0')
 		call->notify_channel = pstrdup(pasqal_jobs_notify_channel);
 }
@@ -120,12 +122,72 @@ decide_batch_filter(Request *request)
 	batches->count = 0;
 }
 
-/* call_open: opens the relation, unless it is open, and connects to SPI */
+/* Raises 22023 for the setting running_status */
+static void
+invalid_running_status(const Call *call, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for parameter \"%s\": \"%s\"",
+					"pasqal_jobs.running_status", call->running_status),
+			 errdetail("%s", detail),
+			 errhint("Name a label of the column \"status\" that says that a job is to be canceled, such as CANCELING; the default is CANCELED.")));
+}
+
+/* Reads what RUNNING jobs become, as a value of the relation's status column */
+static void
+read_running_status(Call *call)
+{
+	const LabelColumn *column = &call->relation.shape.labels[LABELS_OF_STATUS];
+	const char *text = call->running_status;
+	Oid			label;
+
+	if (strcmp(text, "CANCELED") == 0)
+		return;
+	if (strcmp(text, "PENDING") == 0 || strcmp(text, "RUNNING") == 0 || strcmp(text, "DONE") == 0)
+		invalid_running_status(call, "A job with this status was not canceled.");
+	if (column->is_enum)
+	{
+		label = enum_label_oid(column->type, text);
+		if (!OidIsValid(label))
+			invalid_running_status(call, psprintf("The type %s of the column \"status\" has no such label.",
+												  format_type_be(column->type)));
+		call->request.running_status = ObjectIdGetDatum(label);
+	}
+	else if (text[0] == '\0')
+		invalid_running_status(call, "A status must not be empty.");
+	else
+		call->request.running_status = CStringGetTextDatum(text);
+	call->request.cooperative = true;
+}
+
+/* call_check_locked_jobs: raises 0A000 if locked jobs of the relation cannot be skipped */
+void
+call_check_locked_jobs(const Call *call)
+{
+	if (call->request.skip_locked && call->relation.row_locks == ROW_LOCKS_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot skip locked jobs of relation \"%s\"",
+						RelationGetRelationName(call->relation.rel)),
+				 errdetail("Jobs can be locked ahead in tables of this server only: not in views, foreign tables, tables of Citus or of another access method."),
+				 errhint("SET pasqal_jobs.locked_jobs = 'wait', or let pasqal_jobs.jobs_table name the table itself.")));
+}
+
+/*
+ * call_open
+ *
+ * Opens the relation, unless it is open, and connects to SPI.  Raises 22023 and
+ * 0A000 for settings that the relation does not allow.
+ */
 void
 call_open(Call *call)
 {
 	open_relation(call);
 	decide_batch_filter(&call->request);
+	if (!call->request.read_only)
+		read_running_status(call);
+	call_check_locked_jobs(call);
 
 	if (SPI_connect_ext(call->spi_options) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");

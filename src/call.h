@@ -27,6 +27,7 @@ typedef struct Call
 	JobsRelation relation;
 	Request		request;
 	char	   *notify_channel; /* NULL: none */
+	char	   *running_status; /* as the setting has it */
 	const char *function;		/* that was called */
 	LOCKMODE	lockmode;		/* of the relation */
 	int			spi_options;	/* for SPI_connect_ext */
@@ -37,6 +38,7 @@ extern void call_begin(Call *call, const char *function, bool read_only);
 extern void call_read_filters(Call *call, const GivenFilters *given, Problems *problems);
 extern void call_read_arguments(Call *call, FunctionCallInfo fcinfo);
 extern void call_open(Call *call);
+extern void call_check_locked_jobs(const Call *call);
 extern void call_notify(const Call *call, uint64 canceled);
 extern void call_end(Call *call);
 

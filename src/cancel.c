@@ -9,29 +9,40 @@
  * 1. The lock of the batch is taken, unless a single job is named or none can
  *	  match.
  * 2. The jobs that match are read, with a snapshot taken now.  Jobs that have
- *	  ended are answered for by that; the cancelable ones are open.  A call
- *	  that has to wait for the lock reads before it waits, since it answers for
- *	  the jobs that match as it begins, and looks at all of them again.
- * 3. One UPDATE cancels.  Its conditions are about the row itself, so that it
+ *	  ended are answered for by that; the cancelable ones are open.  A call that
+ *	  has to wait for the lock reads before it waits, since it answers for the
+ *	  jobs that match as it begins, and looks at all of them again.
+ * 3. If one of the jobs looks locked by another transaction, or the call had to
+ *	  wait for the lock of the batch, all jobs that are not locked are locked.
+ *	  So workers that keep the locks of their jobs find no next ones while the
+ *	  UPDATE waits for those that they have.
+ * 4. One UPDATE cancels.  Its conditions are about the row itself, so that it
  *	  tests them again on the version that it locks.  Each row that it returns
  *	  as CANCELED is answered.
- * 4. Jobs that are still open (they ended or were edited in between, or a
+ * 5. Jobs that are still open (they ended or were edited in between, or a
  *	  trigger or a policy kept them) are looked at again, with a new snapshot.
  *	  That is rare, and even rarer is a job that has come back by then and is
  *	  canceled after all.
  *
+ * A call that skips locked jobs always does step 3, and its UPDATE is for the
+ * jobs that it has locked.  At the second look a job that was not locked, could
+ * be canceled and matches is locked by another transaction, if it cannot be
+ * locked then, either.
+ *
  * Jobs that are named by id get an answer in any case, so for them the second
- * step is left out; but of a long list it is read, once the lock is held,
- * which ids are in the batch.
+ * step only says whether any looks locked; and of a long list it is read, once
+ * the lock is held, which ids are in the batch.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "arrays.h"
 #include "batch_lock.h"
 #include "cancel.h"
 #include "compat.h"
@@ -43,11 +54,14 @@
  * they can be canceled at the second look.  Where no trigger or policy can keep
  * a job from the UPDATE, such a job had ended, or did not match, when the
  * UPDATE began, and came back.  After the last repeat it is reported as kept.
+ * A call that skips locked jobs tries as often to lock one that looks free.
  */
 #define MAX_REPEATS		3
 
 /* A list of ids that is longer than this is compared with the batch first */
 #define LONG_LIST		50000
+
+const char	WHY_LOCKED[] = "Job is locked by another transaction";
 
 /* One call */
 typedef struct Cancel
@@ -60,8 +74,14 @@ typedef struct Cancel
 	uint64		canceled;		/* jobs so far */
 	bool		look_at_all;	/* also at jobs that had ended when they were
 								 * read */
-	bool		repeat;			/* jobs that came back stay open */
+	bool		lock_ahead;		/* lock what is free before the UPDATE waits */
+	uint64		held;			/* rows locked so far */
+	uint64		strangers;		/* of them, jobs that were not entered */
+	bool		repeat;			/* jobs that can still be canceled stay open */
 	bool		came_back;		/* ... and there are some */
+	LockView	locks;
+	FilterValues shared;		/* held, but not by our transaction's number */
+	size_t		shared_capacity;
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
@@ -96,6 +116,17 @@ cancel_check_limit(const Request *request, uint64 jobs)
 			 errhint("Narrow the filters, or raise the limit with SET pasqal_jobs.max_jobs.")));
 }
 
+/* Notes whether a job that could be canceled looks locked by another transaction */
+static void
+note_lock(Cancel *call, TupleTableSlot *row)
+{
+	if (!call->lock_ahead && !row->tts_isnull[RESULT_XMAX] &&
+		job_is_cancelable(job_status(call->relation, row->tts_values[RESULT_STATUS],
+									 row->tts_isnull[RESULT_STATUS])))
+		call->lock_ahead = row_looks_locked(&call->locks,
+											DatumGetTransactionId(row->tts_values[RESULT_XMAX]));
+}
+
 /* Why a job of a status that is not cancelable was not canceled */
 static const char *
 why_status(Cancel *call, Datum value, bool isnull)
@@ -116,7 +147,7 @@ why_status(Cancel *call, Datum value, bool isnull)
 	return why;
 }
 
-/* A row of STATEMENT_MATCH: (id, status) */
+/* A row of STATEMENT_MATCH */
 static void
 enter_match(TupleTableSlot *row, void *arg)
 {
@@ -126,6 +157,7 @@ enter_match(TupleTableSlot *row, void *arg)
 
 	if (row->tts_isnull[RESULT_ID])
 		return;					/* an answer needs an id */
+	note_lock(call, row);
 	ledger_enter(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]),
 				 call->look_at_all ||
 				 job_is_cancelable(job_status(call->relation, status, status_null)) ? NULL :
@@ -135,8 +167,9 @@ enter_match(TupleTableSlot *row, void *arg)
 /* Which ids of a list are in the batch */
 typedef struct Presence
 {
+	Cancel	   *call;
 	const FilterValues *ids;	/* sorted */
-	bool	   *present;
+	bool	   *present;		/* NULL if it is not asked for */
 } Presence;
 
 /* A row of STATEMENT_MATCH */
@@ -146,7 +179,8 @@ note_presence(TupleTableSlot *row, void *arg)
 	const Presence *p = arg;
 	Datum	   *found;
 
-	if (row->tts_isnull[RESULT_ID])
+	note_lock(p->call, row);
+	if (row->tts_isnull[RESULT_ID] || p->present == NULL)
 		return;
 	found = bsearch(&row->tts_values[RESULT_ID], p->ids->values, p->ids->count,
 					sizeof(Datum), filter_compare_ids);
@@ -155,16 +189,16 @@ note_presence(TupleTableSlot *row, void *arg)
 }
 
 /*
- * Enters the jobs of the filter id as open.  The planner takes microseconds
- * for each element of a list.  So of a long one only the ids that are in the
- * batch stay in the request (and its array), maybe none; the others have their
- * answer.
+ * Enters the jobs of the filter id as open, and reads whether one looks locked.
+ * The planner takes microseconds for each element of a list.  So of a long one
+ * only the ids that are in the batch stay in the request (and its array), maybe
+ * none; the others have their answer.
  */
 static void
 enter_listed(Cancel *call, Request *request)
 {
 	FilterValues *ids = &request->filters.of[FILTER_ID];
-	Presence	p = {ids, NULL};
+	Presence	p = {call, ids, NULL};
 	int			kept = 0;
 
 	if (ids->count > LONG_LIST)
@@ -177,6 +211,8 @@ enter_listed(Cancel *call, Request *request)
 		p.present = MemoryContextAllocZero(call->context, ids->count);
 		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);
 	}
+	else if (ids->count > 1 && !call->lock_ahead && call->relation->shows_xmax && !request->read_only)
+		statement_execute(STATEMENT_MATCH, request, note_presence, &p);
 
 	for (int i = 0; i < ids->count; i++)
 	{
@@ -193,6 +229,16 @@ enter_listed(Cancel *call, Request *request)
 	ids->count = kept;
 }
 
+/* Is this status what a cancel makes of a job? */
+static bool
+is_canceled(const Request *request, Datum status, bool isnull)
+{
+	return job_status(request->relation, status, isnull) == JOB_CANCELED ||
+		(request->cooperative && !isnull &&
+		 label_column_equal(&request->relation->shape.labels[LABELS_OF_STATUS],
+							status, request->running_status));
+}
+
 /* A row of STATEMENT_CANCEL: the fields of a response */
 static void
 strike_off(TupleTableSlot *row, void *arg)
@@ -200,8 +246,8 @@ strike_off(TupleTableSlot *row, void *arg)
 	Cancel	   *call = arg;
 
 	/* a trigger may have given the job another status; look at it later */
-	if (job_status(call->relation, row->tts_values[COLUMN_STATUS],
-				   row->tts_isnull[COLUMN_STATUS]) != JOB_CANCELED)
+	if (!is_canceled(call->request, row->tts_values[COLUMN_STATUS],
+					 row->tts_isnull[COLUMN_STATUS]))
 		return;
 
 	if (!row->tts_isnull[COLUMN_ID])
@@ -211,80 +257,225 @@ strike_off(TupleTableSlot *row, void *arg)
 	call->observer->canceled(row, call->observer->arg);
 }
 
+/* A row of STATEMENT_LOCK */
+static void
+note_held(TupleTableSlot *row, void *arg)
+{
+	Cancel	   *call = arg;
+
+	call->held++;
+	if (row->tts_isnull[RESULT_ID] ||
+		!ledger_hold(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID])))
+		call->strangers++;
+}
+
+/* Locks the jobs of the request that no other transaction has locked */
+static void
+lock_free(Cancel *call, const Request *request)
+{
+	ledger_rewind(call->ledger);
+	statement_execute(STATEMENT_LOCK, request, note_held, call);
+	ledger_rewind(call->ledger);
+	SEAM("after-lock-rows");
+}
+
+/*
+ * A row of STATEMENT_LOOK of a job that is held and was not canceled.  Where
+ * other transactions refer to it, its xmax is a MultiXact of which we are one;
+ * and a lock that was taken before a savepoint has the number of that.
+ */
+static void
+note_shared(TupleTableSlot *row, void *arg)
+{
+	Cancel	   *call = arg;
+	FilterValues *shared = &call->shared;
+	TransactionId xmax = row->tts_isnull[RESULT_XMAX] ? InvalidTransactionId :
+	DatumGetTransactionId(row->tts_values[RESULT_XMAX]);
+
+	if (row->tts_isnull[RESULT_ID] || xmax == GetCurrentTransactionId() ||
+		!(TransactionIdIsCurrentTransactionId(xmax) || may_be_multixact(&call->locks, xmax)))
+		return;
+	if ((size_t) shared->count == call->shared_capacity)
+		shared->values = grow_array(call->context, shared->values, &call->shared_capacity, sizeof(Datum));
+	shared->values[shared->count++] =
+		UUIDPGetDatum(memcpy(MemoryContextAlloc(call->context, UUID_LEN),
+							 DatumGetUUIDP(row->tts_values[RESULT_ID]), UUID_LEN));
+}
+
+/*
+ * Cancels the jobs of the request that are held.  Nearly all show that by their
+ * xmax, which is our transaction's number; the rest is named by id.  So are all
+ * of them if the number could be that of a MultiXact of others, for whose jobs
+ * the UPDATE would wait, or if xmax cannot be seen.
+ */
+static void
+cancel_held(Cancel *call, const Request *request)
+{
+	Request		held = *request;
+	FilterValues *ids = &held.filters.of[FILTER_ID];
+
+	memset(&call->locks, 0, sizeof(call->locks));
+	held.held_by = GetCurrentTransactionId();
+	if (call->relation->shows_xmax && !may_be_multixact(&call->locks, held.held_by))
+	{
+		statement_execute(STATEMENT_CANCEL, &held, strike_off, call);
+		*ids = ledger_ids(call->ledger, true);
+		if (ids->count == 0)
+			return;
+		call->shared.count = 0;
+		held.tids.count = 0;
+		statement_execute(STATEMENT_LOOK, &held, note_shared, call);
+		*ids = call->shared;
+	}
+	else
+		*ids = ledger_ids(call->ledger, true);
+
+	held.held_by = InvalidTransactionId;
+	held.tids.count = 0;
+	if (ids->count > 0)
+		statement_execute(STATEMENT_CANCEL, &held, strike_off, call);
+}
+
+/* Cancels the jobs of the request, in the way that its locked_jobs wants */
+static void
+cancel_requested(Cancel *call, const Request *request)
+{
+	uint64		held_before = call->held;
+
+	if (call->lock_ahead)
+		lock_free(call, request);
+	if (!request->skip_locked)
+		statement_execute(STATEMENT_CANCEL, request, strike_off, call);
+	else if (call->held > held_before)
+		cancel_held(call, request);
+}
+
 /* Only the jobs that are still open stay in the filter id, maybe none */
 static void
 list_open(const Cancel *call, Request *request)
 {
-	FilterValues *ids = &request->filters.of[FILTER_ID];
-	size_t		open = ledger_count_open(call->ledger);
-
-	ids->values = ledger_open_ids(call->ledger, open);
-	ids->count = (int) open;
+	request->filters.of[FILTER_ID] = ledger_ids(call->ledger, false);
 }
 
 /*
- * Cancels the jobs of the filter id that still are where they were.  What was
- * updated meanwhile is elsewhere; it stays open, and in the request.
+ * Cancels the jobs of the filter id that still are where they were, and are not
+ * locked.  What was updated meanwhile is elsewhere; it stays open, and in the
+ * request.  The rows that are held are those of the tids, so the ids, which the
+ * planner takes long for, need not be conditions; unless another job is at the
+ * place of one.
  */
 static void
 cancel_in_place(Cancel *call, Request *request)
 {
-	if (request_lists_jobs(request))
-		statement_execute(STATEMENT_CANCEL, request, strike_off, call);
+	Request		places = *request;
+
+	Assert(request->skip_locked);
+	places.filters.of[FILTER_ID].count = 0;
+	lock_free(call, &places);
+	if (call->held > 0 && call->strangers == 0)
+		cancel_held(call, &places);
 	request->tids.count = 0;
 	list_open(call, request);
 }
 
-/* A row of STATEMENT_LOOK: (id, status, matches) */
+/*
+ * Why a job was not canceled that can be canceled and matches.  It is locked if
+ * it could not be locked; but a policy may have hidden it from that.
+ */
+static const char *
+why_left(Cancel *call, const pg_uuid_t *id, Datum xmax, bool xmax_null)
+{
+	if (!call->request->skip_locked || ledger_is_held(call->ledger, id) ||
+		(call->relation->has_policies && !xmax_null &&
+		 !row_looks_locked(&call->locks, DatumGetTransactionId(xmax))))
+		return WHY_KEPT;
+	return WHY_LOCKED;
+}
+
+/* A row of STATEMENT_LOOK */
 static void
 settle(TupleTableSlot *row, void *arg)
 {
 	Cancel	   *call = arg;
 	Datum		status = row->tts_values[RESULT_STATUS];
 	bool		status_null = row->tts_isnull[RESULT_STATUS];
+	const pg_uuid_t *id;
 	const char *why;
 
 	if (row->tts_isnull[RESULT_ID])
 		return;
+	id = DatumGetUUIDP(row->tts_values[RESULT_ID]);
 	if (!job_is_cancelable(job_status(call->relation, status, status_null)))
 		why = why_status(call, status, status_null);
 	else if (DatumGetBool(row->tts_values[RESULT_MATCHES]))
 	{
-		if (call->repeat)
+		if (call->repeat && !ledger_is_held(call->ledger, id))
 		{
 			call->came_back = true;
 			return;
 		}
-		why = WHY_KEPT;
+		why = why_left(call, id, row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]);
 	}
 	else if (call->named)
 		why = WHY_NO_MATCH;
 	else
 		return;					/* edited meanwhile; it no longer matches */
-	ledger_settle(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]), why);
+	ledger_settle(call->ledger, id, why);
 }
 
 /*
  * Looks again at the jobs that are still open, and cancels those that came
- * back.
+ * back, or could not be locked and look free.
  */
 static void
 look_at_open(Cancel *call, const Request *request)
 {
 	Request		again = *request;
+	bool		repeat = request->skip_locked || !call->relation->may_keep;
 
-	for (int repeats = 0; ledger_count_open(call->ledger) > 0; repeats++)
+	for (int repeats = 0; ledger_count(call->ledger, false) > 0; repeats++)
 	{
+		uint64		held_before = call->held;
+
 		list_open(call, &again);
-		call->repeat = repeats < MAX_REPEATS && !call->relation->may_keep;
+		call->repeat = repeat && repeats < MAX_REPEATS;
 		call->came_back = false;
+		memset(&call->locks, 0, sizeof(call->locks));
 		SEAM("before-look");
 		statement_execute(STATEMENT_LOOK, &again, settle, call);
 		if (!call->came_back)
 			return;
 		SEAM("before-repeat");
-		statement_execute(STATEMENT_CANCEL, &again, strike_off, call);
+		cancel_requested(call, &again);
+		repeat = !request->skip_locked || call->held > held_before;
 	}
+}
+
+/* Enters the jobs that the call answers for, and takes the lock of the batch */
+static void
+enter_jobs(Cancel *call, Request *request, bool listed)
+{
+	bool		lockless = request->filters.none_match ||
+	(listed && request->filters.of[FILTER_ID].count == 1);
+	BatchLock	lock = lockless ? BATCH_LOCK_TAKEN :
+	batch_lock(request->relation, request->batch, listed);
+
+	call->look_at_all = lock == BATCH_LOCK_BUSY;
+	call->lock_ahead = request->skip_locked ||
+		(lock == BATCH_LOCK_WAITED && request->relation->shows_xmax);
+	SEAM("after-lock");
+	if (listed)
+		enter_listed(call, request);
+	else
+		statement_execute(STATEMENT_MATCH, request, enter_match, call);
+	SEAM("after-match");
+	if (lock == BATCH_LOCK_BUSY)
+	{
+		(void) batch_lock(request->relation, request->batch, true);
+		call->lock_ahead = call->lock_ahead || request->relation->shows_xmax;
+	}
+	else if (!listed && !request->skip_locked)
+		cancel_check_limit(request, ledger_count(call->ledger, false));
 }
 
 /*
@@ -303,33 +494,17 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 {
 	Request		narrowed = *request;
 	bool		listed = request_lists_jobs(request);
-	bool		lockless = request->filters.none_match ||
-	(listed && request->filters.of[FILTER_ID].count == 1);
-	bool		locked;
 	Cancel		call;
 
 	init_cancel(&call, request, listed && scope == CANCEL_CALL);
 	call.observer = observer;
-
-	locked = lockless || batch_lock(request->relation, request->batch, listed);
-	call.look_at_all = !locked;
-	SEAM("after-lock");
-	if (listed)
-		enter_listed(&call, &narrowed);
-	else
-		statement_execute(STATEMENT_MATCH, request, enter_match, &call);
-	SEAM("after-match");
-	if (!locked)
-		batch_lock(request->relation, request->batch, true);
-	else if (!listed)
-		cancel_check_limit(request, ledger_count_open(call.ledger));
+	enter_jobs(&call, &narrowed, listed);
 
 	if (observer->expect)
-		observer->expect(ledger_count_open(call.ledger), observer->arg);
-
+		observer->expect(ledger_count(call.ledger, false), observer->arg);
 	SEAM("before-update");
 
-	if (narrowed.tids.count > 0)
+	if (narrowed.tids.count > 0 && request_lists_jobs(&narrowed))
 	{
 		cancel_in_place(&call, &narrowed);
 		SEAM("between-updates");
@@ -337,7 +512,7 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 
 	/* without its ids a request would be for the whole batch */
 	if (!listed || request_lists_jobs(&narrowed))
-		statement_execute(STATEMENT_CANCEL, &narrowed, strike_off, &call);
+		cancel_requested(&call, &narrowed);
 	SEAM("after-update");
 
 	look_at_open(&call, &narrowed);

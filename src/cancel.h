@@ -19,6 +19,8 @@
 #define WHY_NOT_FOUND	"Job was not found in this batch"
 #define WHY_NO_MATCH	"Job does not match the other filters"
 
+extern const char WHY_LOCKED[];
+
 /* Functions that a cancel calls as it learns what becomes of the jobs */
 typedef struct CancelObserver
 {

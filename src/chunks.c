@@ -9,6 +9,9 @@
  * policies and new jobs do.  Pending jobs come before running ones, so that
  * few of them start meanwhile.
  *
+ * A job that is locked as its chunk comes is put off to the end of the list, and
+ * waited for there; or it has failed, if locked jobs are to be skipped.
+ *
  * Locks and snapshots end with each chunk.  The next one uses the ids of the
  * work list and the filters, whose labels are Oids.  So the relation is opened
  * anew, and must be the same one with columns of the same types.  Where in the
@@ -84,11 +87,19 @@ typedef struct Work
 	size_t		count;
 	size_t		capacity;
 	size_t		found;			/* jobs read, also those not to be canceled */
-	size_t		done;			/* jobs tried */
+	size_t		total;			/* length of the work list as it began */
+	size_t		done;			/* items done, or put off behind the others */
 	uint64		canceled;
 	uint64		failed;
 	List	   *reasons;		/* of Reason */
 } Work;
+
+/* Jobs of the work list that have been canceled, or have failed */
+static inline size_t
+jobs_tried(const Work *work)
+{
+	return work->total - (work->count - work->done);
+}
 
 /* A job failed; also a CancelObserver's function */
 static void
@@ -116,6 +127,16 @@ count_failed(const pg_uuid_t *id, const char *why, void *arg)
 	reason->jobs = 1;
 	work->reasons = lappend(work->reasons, reason);
 	MemoryContextSwitchTo(old);
+}
+
+/* A place for one more item at the end of the work list */
+static WorkItem *
+add_item(Work *work)
+{
+	if (work->count == work->capacity)
+		work->items = grow_array(work->call->context, work->items,
+								 &work->capacity, sizeof(WorkItem));
+	return &work->items[work->count++];
 }
 
 /* A row of STATEMENT_WORK_LIST: an item, or a job that has failed already */
@@ -146,10 +167,7 @@ add_match(TupleTableSlot *row, void *arg)
 		return;
 	}
 
-	if (work->count == work->capacity)
-		work->items = grow_array(work->call->context, work->items,
-								 &work->capacity, sizeof(WorkItem));
-	item = &work->items[work->count++];
+	item = add_item(work);
 	job_order_set(&item->order, row, RESULT_ID, RESULT_CREATION_ORDER);
 	item->running = status == JOB_RUNNING;
 	if (row->tts_isnull[RESULT_TID])
@@ -172,20 +190,17 @@ compare_items(const void *a, const void *b)
 
 /*
  * May jobs be found by where they are in the table, which is faster than by an
- * index of their ids?  Reading ctid takes the right to read the whole table,
- * and a trigger that keeps a job would run twice for it.  Without a tid scan,
- * and with a plan that does not know the ids and so cannot hash them, each
- * chunk would compare all jobs of the batch with all of its own.  Citus, if it
- * is loaded, needs the condition on the batch to find the shard, but with tids
- * that is hidden.
+ * index of their ids?  Rows must show their xmax and ctid, and a trigger that
+ * keeps a job would run twice for it.  An engine that needs the condition on
+ * the batch to find a shard does not see it beside tids: Citus, or one for
+ * which plans for all values are forced.
  */
 static bool
 may_use_tids(const JobsRelation *relation)
 {
-	return !relation->may_keep && enable_tidscan &&
+	return !relation->may_keep && relation->shows_xmax && enable_tidscan &&
 		plan_cache_mode != PLAN_CACHE_MODE_FORCE_GENERIC_PLAN &&
-		GetConfigOption("citus.shard_count", true, false) == NULL &&
-		pg_class_aclcheck(relation->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+		GetConfigOption("citus.shard_count", true, false) == NULL;
 }
 
 /*
@@ -204,6 +219,7 @@ build_work_list(Work *work)
 	if (request_lists_jobs(request))
 		for (size_t i = work->found; i < (size_t) request->filters.of[FILTER_ID].count; i++)
 			count_failed(NULL, WHY_NOT_FOUND, work);
+	work->total = work->count;
 	cancel_check_limit(request, work->count);
 }
 
@@ -276,38 +292,68 @@ reopen_relation(Work *work)
 				 errhint("Call the procedure again.")));
 }
 
+/* A CancelObserver's function: a job of a chunk was not canceled */
+static void
+put_off_or_count(const pg_uuid_t *id, const char *why, void *arg)
+{
+	Work	   *work = arg;
+	WorkItem   *item;
+
+	if (why != WHY_LOCKED || work->call->request.skip_locked)
+	{
+		count_failed(id, why, work);
+		return;
+	}
+	item = add_item(work);
+	memset(item, 0, sizeof(*item));
+	item->order.id = *id;
+	ItemPointerSetInvalid(&item->tid);
+}
+
+/* The ids of the next jobs of the work list, and where they were if that is known */
+static void
+list_chunk(Work *work, Request *request, size_t count)
+{
+	FilterValues *ids = &request->filters.of[FILTER_ID];
+
+	ids->values = MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum));
+	if (request->skip_locked && may_use_tids(request->relation))
+		request->tids.values = MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum));
+	for (size_t i = 0; i < count; i++)
+	{
+		WorkItem   *item = &work->items[work->done + i];
+
+		/* the items stay where they are until jobs are put off, at the very end */
+		ids->values[i] = UUIDPGetDatum(&item->order.id);
+		if (request->tids.values && ItemPointerIsValid(&item->tid))
+			request->tids.values[request->tids.count++] = PointerGetDatum(&item->tid);
+	}
+	/* an id that several jobs have is looked for once */
+	qsort(ids->values, count, sizeof(Datum), filter_compare_ids);
+	ids->count = (int) qunique(ids->values, count, sizeof(Datum), filter_compare_ids);
+}
+
 /*
- * Cancels the next jobs of the work list, and commits.  SPI must be connected.
- * After an error work->done and work->canceled are those of the last commit.
+ * Cancels the next jobs of the work list, and commits.  Locked jobs are waited
+ * for, or put off.  SPI must be connected.  After an error work->done and
+ * work->canceled are those of the last commit.
  */
 static void
-cancel_chunk(Work *work, size_t count)
+cancel_chunk(Work *work, size_t count, bool wait)
 {
 	Call	   *call = work->call;
 	MemoryContext chunk = AllocSetContextCreate(call->context, "pasqal_jobs chunk",
 												ALLOCSET_DEFAULT_SIZES);
 	CancelScope scope = request_lists_jobs(&call->request) ? CANCEL_CALL : CANCEL_WORK_LIST;
-	CancelObserver observer = {NULL, ignore_canceled, count_failed, work};
+	CancelObserver observer = {NULL, ignore_canceled, put_off_or_count, work};
 	Request		request = call->request;
-	FilterValues *ids = &request.filters.of[FILTER_ID];
 	uint64		canceled;
 
 	MemoryContextSwitchTo(chunk);
 	reopen_relation(work);
-	ids->values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
-	if (may_use_tids(&call->relation))
-		request.tids.values = MemoryContextAllocHuge(chunk, count * sizeof(Datum));
-	for (size_t i = 0; i < count; i++)
-	{
-		WorkItem   *item = &work->items[work->done + i];
-
-		ids->values[i] = UUIDPGetDatum(&item->order.id);
-		if (request.tids.values && ItemPointerIsValid(&item->tid))
-			request.tids.values[request.tids.count++] = PointerGetDatum(&item->tid);
-	}
-	/* an id that several jobs have is looked for once */
-	qsort(ids->values, count, sizeof(Datum), filter_compare_ids);
-	ids->count = (int) qunique(ids->values, count, sizeof(Datum), filter_compare_ids);
+	request.skip_locked = request.skip_locked ||
+		(!wait && call->relation.row_locks != ROW_LOCKS_NONE);
+	list_chunk(work, &request, count);
 
 	canceled = cancel(&request, scope, &observer);
 	call_notify(call, canceled);
@@ -328,7 +374,7 @@ show_progress(const Work *work)
 	char	   *batch = DatumGetCString(DirectFunctionCall1(uuid_out, work->call->request.batch));
 	char	   *activity = psprintf("CALL cancel_jobs_in_chunks('%s', ...) -- tried %zu of %zu jobs, canceled "
 									UINT64_FORMAT ", failed " UINT64_FORMAT,
-									batch, work->done, work->count, work->canceled, work->failed);
+									batch, jobs_tried(work), work->total, work->canceled, work->failed);
 
 	pgstat_report_activity(STATE_RUNNING, activity);
 	pfree(activity);
@@ -344,9 +390,9 @@ committed_context(void *arg)
 {
 	const Work *work = arg;
 
-	if (work->done > 0)
+	if (jobs_tried(work) > 0)
 		errcontext("cancel_jobs_in_chunks, of which chunks with %zu of %zu jobs were committed, " UINT64_FORMAT " of these canceled",
-				   work->done, work->count, work->canceled);
+				   jobs_tried(work), work->total, work->canceled);
 }
 
 /* Reports how far the work has come, if a second has passed since last time */
@@ -360,7 +406,7 @@ report_progress(const Work *work, instr_time start, instr_time *last)
 	INSTR_TIME_SET_CURRENT(now);
 	since = now;
 	INSTR_TIME_SUBTRACT(since, *last);
-	if (INSTR_TIME_GET_DOUBLE(since) < 1.0 || work->done == work->count)
+	if (INSTR_TIME_GET_DOUBLE(since) < 1.0 || work->done == work->count || jobs_tried(work) == 0)
 		return;
 	*last = now;
 
@@ -369,8 +415,8 @@ report_progress(const Work *work, instr_time start, instr_time *last)
 	INSTR_TIME_SUBTRACT(total, start);
 	ereport(NOTICE,
 			(errmsg("canceled " UINT64_FORMAT " of %zu jobs (%d %%), about %.0f s left",
-					work->canceled, work->count, (int) (work->done * 100.0 / work->count),
-					ceil(INSTR_TIME_GET_DOUBLE(total) / work->done * (work->count - work->done)))));
+					work->canceled, work->total, (int) (jobs_tried(work) * 100.0 / work->total),
+					ceil(INSTR_TIME_GET_DOUBLE(total) / jobs_tried(work) * (work->count - work->done)))));
 }
 
 /* Orders reasons: the most frequent one first */
@@ -433,31 +479,53 @@ pause_between_chunks(void)
 	}
 }
 
-/* Cancels the jobs of the work list chunk by chunk */
+/*
+ * Cancels the jobs of the work list chunk by chunk.  Of the jobs that were put
+ * off the first one is waited for, alone; then the others are tried again.  So
+ * a job whose lock is held for long holds up no job that is free.
+ */
+static pg_noinline void
+cancel_chunks(Work *work, size_t chunk_size, instr_time start)
+{
+	instr_time	last = start;
+	size_t		end = work->count;
+
+	check_session_state(work);
+	while (work->done < work->count)
+	{
+		bool		wait = work->done == end;
+
+		if (wait)
+		{
+			work->count -= work->done;
+			memmove(work->items, work->items + work->done, work->count * sizeof(WorkItem));
+			work->done = 0;
+			end = work->count;
+		}
+		show_progress(work);
+		CHECK_FOR_INTERRUPTS();
+		cancel_chunk(work, wait ? 1 : Min(chunk_size, end - work->done), wait);
+		check_session_state(work);
+		report_progress(work, start, &last);
+		if (work->done < work->count)
+		{
+			show_progress(work);
+			pause_between_chunks();
+			SEAM("between-chunks");
+		}
+	}
+}
+
+/* The same with error context, and with the statement shown again at its end */
 static void
 cancel_work_list(Work *work, size_t chunk_size, instr_time start)
 {
-	instr_time	last = start;
 	ErrorContextCallback context = {error_context_stack, committed_context, work};
 
 	error_context_stack = &context;
 	PG_TRY();
 	{
-		check_session_state(work);
-		while (work->done < work->count)
-		{
-			show_progress(work);
-			CHECK_FOR_INTERRUPTS();
-			cancel_chunk(work, Min(chunk_size, work->count - work->done));
-			check_session_state(work);
-			report_progress(work, start, &last);
-			if (work->done < work->count)
-			{
-				show_progress(work);
-				pause_between_chunks();
-				SEAM("between-chunks");
-			}
-		}
+		cancel_chunks(work, chunk_size, start);
 	}
 	PG_CATCH();
 	{

@@ -52,6 +52,8 @@ typedef struct KnownRelation
 	Oid			relid;			/* hash key */
 	bool		valid;
 	JobsRelation relation;		/* not open */
+	uint64		looked_below;	/* count of invalidations as its partitions
+								 * were looked at */
 	dlist_node	node;			/* in relations_by_use */
 } KnownRelation;
 
@@ -303,6 +305,8 @@ check_relation(JobsRelation *relation, bool again)
 
 	relation->may_keep = may_keep_rows(rel);
 	relation->has_row_security = rel->rd_rel->relrowsecurity;
+	relation->has_children = shape->relkind == RELKIND_PARTITIONED_TABLE || rel->rd_rel->relhassubclass;
+	relation->row_locks = row_locks_of(relation->relid, shape->relkind);
 
 	for (int c = 0; c < COLUMN_COUNT; c++)
 	{
@@ -363,6 +367,12 @@ learn(JobsRelation *relation, bool again)
 
 	if (entry && entry->valid)
 	{
+		/* a partition of a partition may have come without a word about this one */
+		if (entry->relation.has_children && entry->looked_below != invalidations)
+		{
+			entry->looked_below = invalidations;
+			entry->relation.row_locks = row_locks_of(relation->relid, entry->relation.shape.relkind);
+		}
 		*relation = entry->relation;
 		relation->rel = rel;
 		relation->seen = invalidations;
@@ -377,15 +387,18 @@ learn(JobsRelation *relation, bool again)
 		entry = enter_relation(relation->relid);
 		entry->relation = *relation;
 		entry->relation.rel = NULL;
+		entry->looked_below = relation->seen;
 
 		/* what changed during the look is looked at again next time */
 		entry->valid = invalidations == relation->seen;
 	}
 
-	/* policies apply to some users, so this is not remembered */
-	if (relation->has_row_security &&
-		check_enable_rls(relation->relid, InvalidOid, true) == RLS_ENABLED)
-		relation->may_keep = true;
+	/* policies and privileges differ by user, so these are not remembered */
+	relation->has_policies = relation->has_row_security &&
+		check_enable_rls(relation->relid, InvalidOid, true) == RLS_ENABLED;
+	relation->may_keep = relation->may_keep || relation->has_policies;
+	relation->shows_xmax = relation->row_locks != ROW_LOCKS_NONE &&
+		pg_class_aclcheck(relation->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
 /* May the user do this with each of the columns? */

@@ -15,6 +15,7 @@
 #include "columns.h"
 #include "compat.h"
 #include "label_column.h"
+#include "row_locks.h"
 
 /* What the code relies on while it reads the relation's rows */
 typedef struct JobsShape
@@ -35,6 +36,10 @@ typedef struct JobsRelation
 								 * row from this user's UPDATE; or we cannot
 								 * tell */
 	bool		has_row_security;
+	bool		has_children;	/* partitions, or by inheritance */
+	RowLocks	row_locks;
+	bool		shows_xmax;		/* to this user, and row_locks is not NONE */
+	bool		has_policies;	/* that apply to this user */
 	JobsShape	shape;
 } JobsRelation;
 

@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_collation_d.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -154,6 +155,15 @@ label_column_permitted(const LabelColumn *column)
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+/* label_column_equal: are two values of the column the same? */
+bool
+label_column_equal(const LabelColumn *column, Datum a, Datum b)
+{
+	if (column->is_enum)
+		return DatumGetObjectId(a) == DatumGetObjectId(b);
+	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, a, b));
 }
 
 /* label_column_index: which of the documented labels a value is, or -1 */

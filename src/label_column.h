@@ -30,6 +30,7 @@ extern Oid	label_column_param_type(const LabelColumn *column);
 extern bool label_column_read(const LabelColumn *column, const char *text, int len,
 							  Datum *value);
 extern List *label_column_permitted(const LabelColumn *column);
+extern bool label_column_equal(const LabelColumn *column, Datum a, Datum b);
 extern int	label_column_index(const LabelColumn *column, Datum value);
 extern const char *label_column_text(const LabelColumn *column, Datum value);
 

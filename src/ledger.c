@@ -43,8 +43,8 @@ typedef struct LedgerEntry
 	pg_uuid_t	id;
 
 	/*
-	 * NULL: open.  STRUCK_OFF: canceled, or else answered.  Otherwise why the
-	 * job was not canceled; the text belongs to the caller.
+	 * NULL or HELD: open.  STRUCK_OFF: canceled, or else answered.  Otherwise
+	 * why the job was not canceled; the text belongs to the caller.
 	 */
 	const char *outcome;
 } LedgerEntry;
@@ -55,13 +55,19 @@ struct Ledger
 	LedgerEntry *entries;		/* in the order in which they were entered */
 	size_t		count;
 	size_t		capacity;
-	size_t		next;			/* where the next job to be struck off is
-								 * expected */
+	size_t		next;			/* where the next job is expected */
 	bool		sorted;			/* each id is larger than the one before */
 	LedgerIndex_hash *index;	/* by id; made when it is first needed */
 };
 
 static const char STRUCK_OFF[] = "struck off";
+static const char HELD[] = "held";	/* this transaction has locked the job's row */
+
+static inline bool
+is_open(const LedgerEntry *entry)
+{
+	return entry->outcome == NULL || entry->outcome == HELD;
+}
 
 /* ledger_create: an empty ledger, all of whose memory is in this context */
 Ledger *
@@ -133,6 +139,55 @@ ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 	ledger->count++;
 }
 
+/* The entry of a job, or NULL, where the next open one is expected or elsewhere */
+static LedgerEntry *
+next_entry(Ledger *ledger, const pg_uuid_t *id)
+{
+	if (ledger->index == NULL)
+	{
+		while (ledger->next < ledger->count && !is_open(&ledger->entries[ledger->next]))
+			ledger->next++;
+		if (ledger->next < ledger->count &&
+			memcmp(&ledger->entries[ledger->next].id, id, UUID_LEN) == 0)
+			return &ledger->entries[ledger->next++];
+		if (ledger->count == 0)
+			return NULL;
+	}
+	return find_entry(ledger, id);
+}
+
+/* ledger_rewind: the jobs come in their order again, from the first one */
+void
+ledger_rewind(Ledger *ledger)
+{
+	ledger->next = 0;
+}
+
+/*
+ * ledger_hold
+ *
+ * Notes that the row of a job was locked.  Returns false if no such job was
+ * entered.
+ */
+bool
+ledger_hold(Ledger *ledger, const pg_uuid_t *id)
+{
+	LedgerEntry *entry = next_entry(ledger, id);
+
+	if (entry && entry->outcome == NULL)
+		entry->outcome = HELD;
+	return entry != NULL;
+}
+
+/* ledger_is_held: was the row of the job locked? */
+bool
+ledger_is_held(Ledger *ledger, const pg_uuid_t *id)
+{
+	const LedgerEntry *entry = find_entry(ledger, id);
+
+	return entry && entry->outcome == HELD;
+}
+
 /*
  * ledger_strike_off
  *
@@ -142,23 +197,8 @@ ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 void
 ledger_strike_off(Ledger *ledger, const pg_uuid_t *id)
 {
-	LedgerEntry *entry;
+	LedgerEntry *entry = next_entry(ledger, id);
 
-	if (ledger->index == NULL)
-	{
-		while (ledger->next < ledger->count && ledger->entries[ledger->next].outcome != NULL)
-			ledger->next++;
-		if (ledger->next < ledger->count &&
-			memcmp(&ledger->entries[ledger->next].id, id, UUID_LEN) == 0)
-		{
-			ledger->entries[ledger->next++].outcome = STRUCK_OFF;
-			return;
-		}
-		if (ledger->count == 0)
-			return;
-	}
-
-	entry = find_entry(ledger, id);
 	if (entry)
 		entry->outcome = STRUCK_OFF;
 }
@@ -169,41 +209,47 @@ ledger_settle(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 {
 	LedgerEntry *entry = find_entry(ledger, id);
 
-	if (entry && entry->outcome == NULL)
+	if (entry && is_open(entry))
 		entry->outcome = outcome;
 }
 
-/* ledger_count_open: how many entries have no outcome yet */
-size_t
-ledger_count_open(const Ledger *ledger)
+/* Is an entry open, and held if only those are asked for? */
+static inline bool
+is_wanted(const LedgerEntry *entry, bool held)
 {
-	size_t		open = 0;
+	return held ? entry->outcome == HELD : is_open(entry);
+}
+
+/* ledger_count: how many entries have no outcome yet, or how many are held */
+size_t
+ledger_count(const Ledger *ledger, bool held)
+{
+	size_t		count = 0;
 
 	for (size_t i = 0; i < ledger->count; i++)
-		if (ledger->entries[i].outcome == NULL)
-			open++;
-	return open;
+		if (is_wanted(&ledger->entries[i], held))
+			count++;
+	return count;
 }
 
 /*
- * ledger_open_ids
+ * ledger_ids
  *
- * The ids of the entries that have no outcome yet, "open" in number, in memory
- * of the ledger's context.  They point into the ledger.
+ * The ids of the entries that ledger_count counts, in memory of the ledger's
+ * context.  They point into the ledger.
  */
-Datum *
-ledger_open_ids(const Ledger *ledger, size_t open)
+FilterValues
+ledger_ids(const Ledger *ledger, bool held)
 {
-	Datum	   *ids = MemoryContextAllocHuge(ledger->context, open * sizeof(Datum));
-	size_t		count = 0;
+	size_t		count = ledger_count(ledger, held);
+	FilterValues ids = {0, MemoryContextAllocHuge(ledger->context, count * sizeof(Datum))};
 
 	for (size_t i = 0; i < ledger->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (ledger->entries[i].outcome == NULL)
-			ids[count++] = UUIDPGetDatum(&ledger->entries[i].id);
+		if (is_wanted(&ledger->entries[i], held))
+			ids.values[ids.count++] = UUIDPGetDatum(&ledger->entries[i].id);
 	}
-	Assert(count == open);
 	return ids;
 }
 
@@ -232,7 +278,7 @@ ledger_report(Ledger *ledger, const char *outcome_of_open,
 	{
 		LedgerEntry *entry = &ledger->entries[i];
 
-		if (entry->outcome == NULL)
+		if (is_open(entry))
 			entry->outcome = outcome_of_open;
 		if (entry->outcome != NULL && entry->outcome != STRUCK_OFF)
 			ledger->entries[count++] = *entry;

@@ -25,6 +25,16 @@ typedef struct Request
 	bool		wants_tids;
 	FilterValues tids;
 
+	/* Only jobs whose rows this transaction has locked; InvalidTransactionId: all */
+	TransactionId held_by;
+
+	/* What becomes of jobs that others have locked: pasqal_jobs.locked_jobs */
+	bool		skip_locked;
+
+	/* What RUNNING jobs become, as the column has it, if that is not CANCELED */
+	bool		cooperative;
+	Datum		running_status;
+
 	/* so many jobs may be canceled; 0: no limit */
 	uint64		max_jobs;
 

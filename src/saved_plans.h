@@ -20,6 +20,10 @@ typedef struct PlanKey
 	uint8		dates_by_creation;
 	uint8		none_match;
 	uint8		has_tids;		/* ... or wants them */
+	uint8		row_locks;		/* RowLocks, if rows are locked */
+	bool		shows_xmax;
+	bool		held;
+	bool		cooperative;
 	uint8		form[FILTER_COUNT]; /* of each filter's values */
 } PlanKey;
 

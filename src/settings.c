@@ -23,6 +23,8 @@
 
 char	   *pasqal_jobs_table;
 char	   *pasqal_jobs_notify_channel;
+char	   *pasqal_jobs_running_status;
+int			pasqal_jobs_locked_jobs;
 int			pasqal_jobs_date_filter;
 int			pasqal_jobs_max_jobs;
 int			pasqal_jobs_chunk_pause;
@@ -30,6 +32,12 @@ int			pasqal_jobs_chunk_pause;
 static const struct config_enum_entry date_filters[] = {
 	{"execution", DATE_FILTER_EXECUTION, false},
 	{"creation", DATE_FILTER_CREATION, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry locked_jobs[] = {
+	{"wait", LOCKED_JOBS_WAIT, false},
+	{"skip", LOCKED_JOBS_SKIP, false},
 	{NULL, 0, false}
 };
 
@@ -47,6 +55,7 @@ typedef enum ValueOrigin
 typedef enum CheckedSettingIndex
 {
 	CHECKED_DATE_FILTER,
+	CHECKED_LOCKED_JOBS,
 	CHECKED_MAX_JOBS,
 	CHECKED_CHUNK_PAUSE
 } CheckedSettingIndex;
@@ -63,12 +72,24 @@ typedef struct CheckedSetting
 } CheckedSetting;
 
 static bool
-is_date_filter(const char *text)
+is_one_of(const struct config_enum_entry *entry, const char *text)
 {
-	for (const struct config_enum_entry *entry = date_filters; entry->name; entry++)
+	for (; entry->name; entry++)
 		if (pg_strcasecmp(text, entry->name) == 0)
 			return true;
 	return false;
+}
+
+static bool
+is_date_filter(const char *text)
+{
+	return is_one_of(date_filters, text);
+}
+
+static bool
+is_locked_jobs(const char *text)
+{
+	return is_one_of(locked_jobs, text);
 }
 
 static bool
@@ -91,6 +112,10 @@ static CheckedSetting checked_settings[] = {
 	[CHECKED_DATE_FILTER] = {
 		.name = "pasqal_jobs.date_filter", .is_valid = is_date_filter,
 		.values = "execution, creation"
+	},
+	[CHECKED_LOCKED_JOBS] = {
+		.name = "pasqal_jobs.locked_jobs", .is_valid = is_locked_jobs,
+		.values = "wait, skip"
 	},
 	[CHECKED_MAX_JOBS] = {
 		.name = "pasqal_jobs.max_jobs", .is_valid = is_count,
@@ -128,6 +153,12 @@ static void
 assign_date_filter(int newval, void *extra)
 {
 	assign_origin(CHECKED_DATE_FILTER, extra);
+}
+
+static void
+assign_locked_jobs(int newval, void *extra)
+{
+	assign_origin(CHECKED_LOCKED_JOBS, extra);
 }
 
 static void
@@ -200,6 +231,23 @@ settings_define(void)
 							 date_filters,
 							 PGC_USERSET, 0,
 							 check_origin, assign_date_filter, NULL);
+	DefineCustomEnumVariable("pasqal_jobs.locked_jobs",
+							 "Chooses what becomes of jobs that another transaction has locked.",
+							 "wait: the cancel waits for them, once all others are its own. "
+							 "skip: they are answered as not canceled, and nothing is waited for.",
+							 &pasqal_jobs_locked_jobs,
+							 LOCKED_JOBS_WAIT,
+							 locked_jobs,
+							 PGC_USERSET, 0,
+							 check_origin, assign_locked_jobs, NULL);
+	DefineCustomStringVariable("pasqal_jobs.running_status",
+							   "Names the status that a RUNNING job gets.",
+							   "Another label than CANCELED, such as CANCELING, leaves the end of the job, "
+							   "and its end_timestamp, to the worker. It is checked when it is used.",
+							   &pasqal_jobs_running_status,
+							   "CANCELED",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
 	DefineCustomStringVariable("pasqal_jobs.notify_channel",
 							   "Names the channel that is notified of each call that canceled a job.",
 							   "The payload is {\"batch_id\": ..., \"canceled\": n}. Empty: no notification.",

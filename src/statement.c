@@ -18,14 +18,27 @@
  * The statements, with a filter user_id of one value and id of several:
  *
  * STATEMENT_MATCH
- *	SELECT j.id, j.status FROM public.jobs AS j
+ *	SELECT j.id, j.status, j.xmax FROM public.jobs AS j
  *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
  *	AND (j.id OPERATOR(pg_catalog.=) ANY ($2))
  *	AND (j.user_id OPERATOR(pg_catalog.=) $3)
  *
+ * STATEMENT_LOCK
+ *	SELECT j.id FROM public.jobs AS j
+ *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
+ *	AND (j.status OPERATOR(pg_catalog.=) 'PENDING'
+ *		 OR j.status OPERATOR(pg_catalog.=) 'RUNNING')
+ *	AND (j.id OPERATOR(pg_catalog.=) ANY ($2))
+ *	AND (j.user_id OPERATOR(pg_catalog.=) $3)
+ *	FOR NO KEY UPDATE SKIP LOCKED
+ *
  * STATEMENT_CANCEL
  *	UPDATE public.jobs AS j
- *	SET status = 'CANCELED', updated_at = $2, end_timestamp = $2
+ *	SET status = 'CANCELED',
+ *		updated_at = CASE WHEN j.updated_at OPERATOR(pg_catalog.>) $2
+ *					 THEN j.updated_at ELSE $2 END,
+ *		end_timestamp = CASE WHEN j.start_timestamp OPERATOR(pg_catalog.>) $2
+ *						THEN j.start_timestamp ELSE $2 END
  *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
  *	AND (j.status OPERATOR(pg_catalog.=) 'PENDING'
  *		 OR j.status OPERATOR(pg_catalog.=) 'RUNNING')
@@ -33,20 +46,28 @@
  *	AND (j.user_id OPERATOR(pg_catalog.=) $4)
  *	RETURNING j.id, j.parent_id, j.status, ..., j.slurm_job_id
  *
+ * the same with a running_status
+ *	SET status = CASE WHEN j.status OPERATOR(pg_catalog.=) 'RUNNING'
+ *				 THEN $3 ELSE 'CANCELED' END,
+ *		updated_at = as above,
+ *		end_timestamp = CASE WHEN j.status OPERATOR(pg_catalog.=) 'RUNNING'
+ *						THEN j.end_timestamp WHEN ... as above
+ *
  * STATEMENT_LOOK
- *	SELECT j.id, j.status,
+ *	SELECT j.id, j.status, j.xmax,
  *		(true AND (j.user_id OPERATOR(pg_catalog.=) $2)) IS TRUE
  *	FROM public.jobs AS j
  *	WHERE j.batch_id OPERATOR(pg_catalog.=) $1
  *	AND (j.id OPERATOR(pg_catalog.=) ANY ($3))
  *
  * STATEMENT_WORK_LIST
- *	the same with j.creation_order fourth, and fifth j.ctid or a null; without
- *	a filter id, all other filters are conditions of WHERE as in STATEMENT_MATCH
+ *	the same with j.creation_order and j.ctid or a null; without a filter id, all
+ *	other filters are conditions of WHERE as in STATEMENT_MATCH
  *
- * With tids, the conditions of STATEMENT_CANCEL are in parentheses, and followed
- * by: IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($5).  This keeps the planner
- * from indexes of what the conditions are about.
+ * With tids, the conditions of STATEMENT_LOCK and STATEMENT_CANCEL are in
+ * parentheses, and followed by: IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($5).
+ * This keeps the planner from indexes of what the conditions are about.  For jobs
+ * that are held, STATEMENT_CANCEL ends in: AND j.xmax OPERATOR(pg_catalog.=) $6.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,8 +113,11 @@
  */
 #define LONG_ARRAY		100
 
-/* The batch, the timestamp, tids, two values for the prefix, labels one by one */
-#define MAX_PARAMS		(1 + 1 + 1 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
+/*
+ * The batch, the timestamp, the status of RUNNING jobs, tids, the holder, two
+ * values for the prefix, labels one by one
+ */
+#define MAX_PARAMS		(5 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
 
 /* A statement that is built: its text, if that is wanted, and its parameters */
 typedef struct Statement
@@ -139,6 +163,13 @@ filter_form(Filter filter, const FilterValues *values)
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
+/* May statements show the xmax of rows?  A preview has no use for it */
+static bool
+shows_xmax(const Request *request)
+{
+	return request->relation->shows_xmax && !request->read_only;
+}
+
 static void
 fill_key(PlanKey *key, StatementKind kind, const Request *request)
 {
@@ -147,6 +178,10 @@ fill_key(PlanKey *key, StatementKind kind, const Request *request)
 	key->kind = kind;
 	key->dates_by_creation = request->filters.dates_by_creation;
 	key->none_match = request->filters.none_match;
+	key->row_locks = kind == STATEMENT_LOCK ? request->relation->row_locks : 0;
+	key->shows_xmax = shows_xmax(request);
+	key->held = kind == STATEMENT_CANCEL && TransactionIdIsValid(request->held_by);
+	key->cooperative = kind == STATEMENT_CANCEL && request->cooperative;
 	key->has_tids = request->wants_tids || request->tids.count > 0;
 	for (int f = 0; f < FILTER_COUNT; f++)
 		key->form[f] = filter_form(f, &request->filters.of[f]);
@@ -253,17 +288,94 @@ answers_for_named(StatementKind kind, const Request *request)
 }
 
 /*
+ * SELECT and FROM of a statement that reads, and the conditions on the jobs.  A
+ * literal without a type takes the type of its column, so that no type need be
+ * named.
+ */
+static void
+build_reading(Statement *statement, int batch)
+{
+	const Request *request = statement->request;
+	StatementKind kind = statement->kind;
+	bool		named = answers_for_named(kind, request);
+
+	append_sql(statement, "SELECT j.id, j.status, ");
+	append_sql(statement, shows_xmax(request) ? "j.xmax" : "NULL::pg_catalog.xid");
+	if (kind != STATEMENT_MATCH)
+	{
+		append_sql(statement, request->filters.none_match ? ", (false" : ", (true");
+		if (named)
+			append_conditions(statement, FILTER_ID);
+		append_sql(statement, ") IS TRUE");
+	}
+	if (kind == STATEMENT_WORK_LIST)
+		append_sql(statement, request->wants_tids ? ", j.creation_order, j.ctid" :
+				   ", j.creation_order, NULL::pg_catalog.tid");
+	append_from(statement, " FROM ");
+	append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
+	if (named)
+	{
+		append_sql(statement, " AND ");
+		append_condition(statement, FILTER_ID);
+	}
+	else
+		append_conditions(statement, FILTER_COUNT);
+}
+
+/* SET of STATEMENT_CANCEL: times stay in order, whatever a worker did meanwhile */
+static void
+append_assignments(Statement *statement)
+{
+	const Request *request = statement->request;
+	int			timestamp = add_param(statement, TIMESTAMPTZOID,
+									  TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+
+	if (request->cooperative)
+		append_param(statement, " SET status = CASE WHEN j.status OPERATOR(pg_catalog.=) 'RUNNING'"
+					 " THEN $%d ELSE 'CANCELED' END",
+					 add_param(statement,
+							   label_column_param_type(&request->relation->shape.labels[LABELS_OF_STATUS]),
+							   request->running_status));
+	else
+		append_sql(statement, " SET status = 'CANCELED'");
+
+	append_param(statement, ", updated_at = CASE WHEN j.updated_at OPERATOR(pg_catalog.>) $%d", timestamp);
+	append_param(statement, " THEN j.updated_at ELSE $%d END, end_timestamp = CASE", timestamp);
+	if (request->cooperative)
+		append_sql(statement, " WHEN j.status OPERATOR(pg_catalog.=) 'RUNNING' THEN j.end_timestamp");
+	append_param(statement, " WHEN j.start_timestamp OPERATOR(pg_catalog.>) $%d", timestamp);
+	append_param(statement, " THEN j.start_timestamp ELSE $%d END", timestamp);
+}
+
+/* WHERE of the statements that lock or cancel jobs */
+static void
+append_where(Statement *statement, int batch)
+{
+	const Request *request = statement->request;
+	const FilterValues *tids = &request->tids;
+
+	append_sql(statement, tids->count > 0 ? " WHERE (" : " WHERE ");
+	append_param(statement, "j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
+	append_sql(statement, " AND (j.status OPERATOR(pg_catalog.=) 'PENDING'"
+			   " OR j.status OPERATOR(pg_catalog.=) 'RUNNING')");
+	append_conditions(statement, FILTER_COUNT);
+	if (tids->count > 0)
+		append_param(statement, ") IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($%d)",
+					 add_param(statement, get_array_type(TIDOID), array_of_values(tids, TIDOID)));
+	if (statement->kind == STATEMENT_CANCEL && TransactionIdIsValid(request->held_by))
+		append_param(statement, " AND j.xmax OPERATOR(pg_catalog.=) $%d",
+					 add_param(statement, XIDOID, TransactionIdGetDatum(request->held_by)));
+}
+
+/*
  * Builds a statement (see the top of this file) in the current context, with
- * its text if statement->sql is there: a saved plan needs none.  A literal
- * without a type takes the type of its column, so that no type need be named.
+ * its text if statement->sql is there: a saved plan needs none.
  */
 static void
 build_statement(Statement *statement)
 {
 	const Request *request = statement->request;
 	int			batch;
-	int			timestamp;
-	bool		listed;
 
 	statement->param_count = 0;
 	batch = add_param(statement, UUIDOID, request->batch);
@@ -271,50 +383,24 @@ build_statement(Statement *statement)
 	switch (statement->kind)
 	{
 		case STATEMENT_MATCH:
-			append_from(statement, "SELECT j.id, j.status FROM ");
-			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
-			append_conditions(statement, FILTER_COUNT);
+		case STATEMENT_LOOK:
+		case STATEMENT_WORK_LIST:
+			build_reading(statement, batch);
+			break;
+
+		case STATEMENT_LOCK:
+			append_from(statement, "SELECT j.id FROM ");
+			append_where(statement, batch);
+			append_sql(statement, request->relation->row_locks == ROW_LOCKS_UPDATE ?
+					   " FOR UPDATE SKIP LOCKED" : " FOR NO KEY UPDATE SKIP LOCKED");
 			break;
 
 		case STATEMENT_CANCEL:
-			timestamp = add_param(statement, TIMESTAMPTZOID,
-								  TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 			append_from(statement, "UPDATE ");
-			append_param(statement, " SET status = 'CANCELED', updated_at = $%d", timestamp);
-			append_param(statement, ", end_timestamp = $%d", timestamp);
-			append_sql(statement, request->tids.count > 0 ? " WHERE (" : " WHERE ");
-			append_param(statement, "j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
-			append_sql(statement, " AND (j.status OPERATOR(pg_catalog.=) 'PENDING'"
-					   " OR j.status OPERATOR(pg_catalog.=) 'RUNNING')");
-			append_conditions(statement, FILTER_COUNT);
-			if (request->tids.count > 0)
-				append_param(statement, ") IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($%d)",
-							 add_param(statement, get_array_type(TIDOID),
-									   array_of_values(&request->tids, TIDOID)));
+			append_assignments(statement);
+			append_where(statement, batch);
 			append_sql(statement, " RETURNING ");
 			append_fields(statement);
-			break;
-
-		case STATEMENT_LOOK:
-		case STATEMENT_WORK_LIST:
-			listed = answers_for_named(statement->kind, request);
-			append_sql(statement, request->filters.none_match ? "SELECT j.id, j.status, (false" :
-					   "SELECT j.id, j.status, (true");
-			if (listed)
-				append_conditions(statement, FILTER_ID);
-			append_sql(statement, ") IS TRUE");
-			if (statement->kind == STATEMENT_WORK_LIST)
-				append_sql(statement, request->wants_tids ? ", j.creation_order, j.ctid" :
-						   ", j.creation_order, NULL::pg_catalog.tid");
-			append_from(statement, " FROM ");
-			append_param(statement, " WHERE j.batch_id OPERATOR(pg_catalog.=) $%d", batch);
-			if (listed)
-			{
-				append_sql(statement, " AND ");
-				append_condition(statement, FILTER_ID);
-			}
-			else
-				append_conditions(statement, FILTER_COUNT);
 			break;
 	}
 }
@@ -340,7 +426,7 @@ reads_index_of_batches(const Plan *plan)
 	Form_pg_index index;
 	Oid			indexid;
 
-	if (IsA(plan, ModifyTable))
+	if (IsA(plan, ModifyTable) || IsA(plan, LockRows))
 		plan = outerPlan(plan);
 	if (IsA(plan, BitmapHeapScan))
 		plan = outerPlan(plan);
@@ -418,10 +504,10 @@ keep_if_suitable(SavedPlan *saved, bool whole_batch)
  * For a partitioned table a plan for all values would lock every partition, a
  * plan for these values locks one.  For a long list see LONG_ARRAY.
  *
- * A plan for all values is wanted for a single id, and for a batch without
- * other filters: with batches of different sizes the plan cache would have
+ * A plan for all values is wanted for a single id, for tids, and for a batch
+ * without other filters: with batches of different sizes the plan cache would have
  * each call planned anew, which takes longer than to cancel a few jobs.  The
- * latter is for tables only: below a view there may be partitions.
+ * last is for tables only: below a view there may be partitions.
  */
 static SavedPlan *
 make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
@@ -429,10 +515,11 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	static const uint8 no_filter[FILTER_COUNT];
 	const JobsRelation *relation = statement->request->relation;
 	uint64		version = relation->version;
-	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION &&
+	bool		in_place = statement->request->tids.count > 0;
+	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION && !in_place &&
 		memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
 	int			options = relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
-		CURSOR_OPT_CUSTOM_PLAN : 0;
+	CURSOR_OPT_CUSTOM_PLAN : 0;
 	SavedPlan  *saved;
 
 	statement->sql = makeStringInfo();
@@ -441,7 +528,7 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 		if (key->form[f] == FORM_LONG_ARRAY)
 			options = CURSOR_OPT_CUSTOM_PLAN;
 
-	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE))
+	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE || in_place))
 	{
 		*plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
 		saved = saved_plan_enter(key, version, *plan);
@@ -506,9 +593,15 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 		[RESULT_STATUS] = COLUMN_STATUS,
 		[RESULT_CREATION_ORDER] = COLUMN_CREATION_ORDER,
 	};
+	static const Oid types[] = {
+		[RESULT_XMAX] = XIDOID,
+		[RESULT_MATCHES] = BOOLOID,
+		[RESULT_TID] = TIDOID,
+	};
 	static const int natts[] = {
-		[STATEMENT_MATCH] = RESULT_STATUS + 1,
+		[STATEMENT_MATCH] = RESULT_XMAX + 1,
 		[STATEMENT_WORK_LIST] = RESULT_TID + 1,
+		[STATEMENT_LOCK] = RESULT_ID + 1,
 		[STATEMENT_CANCEL] = FIELD_COUNT,
 		[STATEMENT_LOOK] = RESULT_MATCHES + 1,
 	};
@@ -521,13 +614,12 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	{
 		Oid			type = TupleDescAttr(desc, i)->atttypid;
 
-		if (kind != STATEMENT_CANCEL && i == RESULT_MATCHES)
-			fits = type == BOOLOID;
-		else if (kind != STATEMENT_CANCEL && i == RESULT_TID)
-			fits = type == TIDOID;
+		if (kind == STATEMENT_CANCEL)
+			fits = attribute_fits(receiver->relation, (JobColumn) i, type);
+		else if (OidIsValid(types[i]))
+			fits = type == types[i];
 		else
-			fits = attribute_fits(receiver->relation,
-								  kind == STATEMENT_CANCEL ? (JobColumn) i : columns[i], type);
+			fits = attribute_fits(receiver->relation, columns[i], type);
 	}
 	if (!fits)
 		jobs_relation_changed(receiver->relation);

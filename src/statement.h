@@ -14,35 +14,45 @@
 
 typedef enum StatementKind
 {
-	/* (id, status) of every job of the batch that matches the filters */
+	/* (id, status, xmax) of every job of the batch that matches the filters */
 	STATEMENT_MATCH,
 
 	/*
-	 * (id, status, matches, creation_order, tid) of the same jobs, for a work
-	 * list; with a filter id of the jobs of STATEMENT_LOOK.  The tid is null
-	 * unless the request wants it.
+	 * (id, status, xmax, matches, creation_order, tid) of the same jobs, for a
+	 * work list; with a filter id of the jobs of STATEMENT_LOOK.  The tid is
+	 * null unless the request wants it.
 	 */
 	STATEMENT_WORK_LIST,
 
 	/*
+	 * locks the jobs that match and can be canceled, but for those that another
+	 * transaction has locked; returns (id) of each
+	 */
+	STATEMENT_LOCK,
+
+	/*
 	 * cancels the jobs that match and can be canceled, and are where the tids
-	 * of the request say, if it has any; returns the fields of a response,
-	 * numbered as columns.h numbers them
+	 * of the request say, if it has any, and are held, if it says so; returns
+	 * the fields of a response, numbered as columns.h numbers them
 	 */
 	STATEMENT_CANCEL,
 
 	/*
-	 * (id, status, matches) of all jobs of the filter id; "matches" says
+	 * (id, status, xmax, matches) of all jobs of the filter id; "matches" says
 	 * whether the other filters match, too
 	 */
 	STATEMENT_LOOK
 } StatementKind;
 
-/* The attributes of the rows of all statements but STATEMENT_CANCEL */
+/*
+ * The attributes of the rows of all statements but STATEMENT_CANCEL.  The xmax
+ * is null where the user may not see it, and in a preview.
+ */
 enum ResultColumn
 {
 	RESULT_ID,
 	RESULT_STATUS,
+	RESULT_XMAX,
 	RESULT_MATCHES,
 	RESULT_CREATION_ORDER,
 	RESULT_TID

@@ -48,6 +48,10 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 # What start_date and end_date compare. The public Python client documents both as dates of creation.
 DATES = "creation"  # or "execution": start_timestamp and end_timestamp
 
+# What becomes of jobs that a worker has locked. A request should not wait for a worker.
+LOCKED = "skip"  # 200, and errors say "Job is locked by another transaction"; or "wait": until the worker ends,
+# at most LOCK_PATIENCE. A view or a foreign table of jobs takes "wait".
+
 PATIENCE = 25  # seconds until an answer, whatever happens; the public Python client gives up after 30
 LOCK_PATIENCE = 5  # seconds that a statement waits for a lock
 ATTEMPTS = 6  # with the pauses between them two or three seconds: a server restarts in that time
@@ -159,9 +163,10 @@ async def call(project: UUID, batch: str, query: str, deadline: float) -> Tuple[
         # true: until the end of the transaction, as SET LOCAL does; the connection serves other projects too.
         # The last one ends the statement of a client, or of a service, that is gone.
         await conn.execute("""SELECT set_config('api.project_id', %s, true), set_config('pasqal_jobs.date_filter', %s, true),
+                                     set_config('pasqal_jobs.locked_jobs', %s, true),
                                      set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),
                                      set_config('client_connection_check_interval', '1s', true)""",
-                           (str(project), DATES, f"{max(1, int(1000 * (deadline - now())))}ms", f"{LOCK_PATIENCE}s"))
+                           (str(project), DATES, LOCKED, f"{max(1, int(1000 * (deadline - now())))}ms", f"{LOCK_PATIENCE}s"))
         cursor = await conn.execute("SELECT status_code, body FROM cancel_jobs_http(%s, %s)", (batch, query))
         return await cursor.fetchone()
 

@@ -61,8 +61,6 @@
 /* A list of ids that is longer than this is compared with the batch first */
 #define LONG_LIST		50000
 
-const char	WHY_LOCKED[] = "Job is locked by another transaction";
-
 /* One call */
 typedef struct Cancel
 {

@@ -16,10 +16,9 @@
 /* Why a job was not canceled */
 #define WHY_STATUS		"Job cannot be canceled: its status is %s"
 #define WHY_KEPT		"Job was not canceled: a trigger or a row-level security policy kept it"
+#define WHY_LOCKED		"Job is locked by another transaction"
 #define WHY_NOT_FOUND	"Job was not found in this batch"
 #define WHY_NO_MATCH	"Job does not match the other filters"
-
-extern const char WHY_LOCKED[];
 
 /* Functions that a cancel calls as it learns what becomes of the jobs */
 typedef struct CancelObserver

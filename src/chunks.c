@@ -299,7 +299,7 @@ put_off_or_count(const pg_uuid_t *id, const char *why, void *arg)
 	Work	   *work = arg;
 	WorkItem   *item;
 
-	if (why != WHY_LOCKED || work->call->request.skip_locked)
+	if (work->call->request.skip_locked || strcmp(why, WHY_LOCKED) != 0)
 	{
 		count_failed(id, why, work);
 		return;
@@ -351,6 +351,7 @@ cancel_chunk(Work *work, size_t count, bool wait)
 
 	MemoryContextSwitchTo(chunk);
 	reopen_relation(work);
+	call_check_locked_jobs(call);
 	request.skip_locked = request.skip_locked ||
 		(!wait && call->relation.row_locks != ROW_LOCKS_NONE);
 	list_chunk(work, &request, count);

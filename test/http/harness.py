@@ -136,6 +136,11 @@ def add_jobs(batch: str, statuses: Sequence[str], project: str = OURS, started: 
         batch, project, list(statuses), list(started))]
 
 
+def hold(conn: psycopg.Connection, batch: str) -> None:
+    """A cancel of the batch that finds nothing holds the lock of the batch until the transaction ends: others wait."""
+    conn.execute("SELECT cancel_jobs(%s, '{\"user_id\": \"nobody\"}')", (batch,))
+
+
 def statuses(batch: str) -> Dict[str, str]:
     return {str(id): status for id, status in run("SELECT id, status FROM jobs WHERE batch_id = %s", batch)}
 

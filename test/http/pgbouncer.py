@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import psycopg
 
-from harness import NAME, PASSWORD, PATIENCE, add_jobs, in_threads, ok, run, same, service_running, skip, statuses, tap, wait_until
+from harness import NAME, PASSWORD, PATIENCE, add_jobs, hold, in_threads, ok, run, same, service_running, skip, statuses, tap, wait_until
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
 PORT = 6543
@@ -85,7 +85,7 @@ def test_service(dsn: str, log: Path, threshold: str) -> None:
         batch = str(uuid4())
         job, = add_jobs(batch, ["RUNNING"])
         with psycopg.connect(dbname=NAME) as conn:
-            conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+            hold(conn, batch)
             s = api.hang_up(batch)
             waiting = "SELECT 1 FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'"
             wait_until(lambda: run(waiting, NAME), "the request does not wait")

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from harness import ENDED, NAME, PATIENCE, Service, add_jobs, bearer, ok, run, same, service_running, statuses, tap
+from harness import ENDED, NAME, PATIENCE, Service, add_jobs, hold, bearer, ok, run, same, service_running, statuses, tap
 
 # A batch has four jobs: a PENDING, b RUNNING, c DONE, d PENDING, with 100, 200, 300 and 400 runs, created on
 # 2023-03-20 at 12:00, 13:00, 14:00 and 15:00:00.25 UTC.
@@ -137,15 +137,15 @@ def test_failures(api: Service) -> None:
 
     # a lock that stays longer than the service waits: the client tries again after 504
     with psycopg.connect(dbname=NAME) as conn:
-        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+        hold(conn, batch)
         release = threading.Timer(1.5, conn.rollback)
         release.start()
         tries = [connection.patch(batch)]
         while tries[-1][0] == 504 and len(tries) < 6:
             tries.append(connection.patch(batch))
         release.join()
-    ok(len(tries) > 1 and shown(tries[0][1]) == "504: Jobs of this batch are locked. Nothing was canceled. Try again.", "locked jobs: 504", tries)
-    same(parsed(tries[-1][1])[0], [ids[job] for job in "abd"], "locked jobs: the last try cancels them")
+    ok(len(tries) > 1 and shown(tries[0][1]) == "504: Jobs of this batch are locked. Nothing was canceled. Try again.", "a cancel of the batch that goes on: 504", tries)
+    same(parsed(tries[-1][1])[0], [ids[job] for job in "abd"], "a cancel that goes on: the last try cancels the jobs")
 
 
 def test(log: Path) -> None:

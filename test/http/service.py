@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import psycopg
 
-from harness import (ENDED, KEY, NAME, OURS, PASSWORD, PATIENCE, THEIRS, Answer, Service, activity, add_jobs, bearer, in_threads, ok,
+from harness import (ENDED, KEY, NAME, OURS, PASSWORD, PATIENCE, THEIRS, Answer, Service, activity, add_jobs, hold, bearer, in_threads, ok,
                      run, same, service_running, skip, statuses, tap, target, wait_until)
 
 FIELDS = {"id", "parent_id", "status", "runs", "batch_id", "project_id", "created_at", "updated_at", "start_timestamp",
@@ -271,7 +271,16 @@ def test_locks(log: Path) -> None:
     job, = add_jobs(batch, ["PENDING"])
     free, = add_jobs(other, ["PENDING"])
     with service_running(log, changes="service.LOCK_PATIENCE = 2; service.PATIENCE = 5") as api, psycopg.connect(dbname=NAME) as conn:
-        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+        # a worker holds a job: nobody waits for it
+        conn.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", (job,))
+        start = time.monotonic()
+        answer = api.cancel(batch)
+        same((answer.status, answer.canceled, answer.body["data"]["errors"]), (200, [], {job: "Job is locked by another transaction"}), "a job that a worker holds")
+        ok(time.monotonic() - start < 1, "a job that a worker holds: nothing is waited for")
+        conn.rollback()
+
+        # another cancel has the batch
+        hold(conn, batch)
         start = time.monotonic()
         waiting: List[Tuple[Answer, float]] = []
 
@@ -321,7 +330,7 @@ def test_gone(log: Path) -> None:
             took = time.monotonic() - start
             ok(took < 10, f"{name}: the statement ends", took)
 
-        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+        hold(conn, batch)
         # some wait for the lock, the others for their turn to wait
         clients = [api.hang_up(batch) for _ in range(4)]
         wait_until(lambda: waiting() == 2, "the requests do not wait")
@@ -334,7 +343,7 @@ def test_gone(log: Path) -> None:
         same(api.cancel(batch).canceled, [job], "clients that hang up: the next call finds everything in order")
 
         run("UPDATE jobs SET status = 'RUNNING' WHERE id = %s", job)
-        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+        hold(conn, batch)
         s = api.hang_up(batch)
         wait_until(waiting, "the request does not wait")
         api.process.kill()
@@ -403,7 +412,7 @@ def test_stop(api: Service) -> None:
     job, = add_jobs(batch, ["PENDING"])
     answers: List[Answer] = []
     with psycopg.connect(dbname=NAME) as conn:
-        conn.execute("SELECT FROM jobs WHERE batch_id = %s FOR UPDATE", (batch,))
+        hold(conn, batch)
         thread = threading.Thread(target=lambda: answers.append(api.cancel(batch)), daemon=True)
         thread.start()
         wait_until(lambda: run("SELECT 1 FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'", NAME), "the request does not wait")

@@ -245,6 +245,13 @@ my %effects = (
 	'doc/growing.md: Retention' => sub {
 		is($node->safe_psql($db, q{SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'jobs_by_age'::regclass}), 'jobs_2026_11', 'the oldest partition is gone');
 	},
+	'doc/workers.md: Wait or skip' => sub {
+		like($_[0], qr/^\|3$/m, 'no job is locked');
+	},
+	'doc/workers.md: Cooperative cancel' => sub {
+		like($_[0], qr/^CANCELING\|1$/m, 'a RUNNING job is asked to end');
+		is($node->safe_psql($db, q{SELECT status, count(*), count(end_timestamp) FROM jobs GROUP BY 1 ORDER BY 1}), "CANCELING|1|0\nDONE|1|0\nCANCELED|2|2", 'PENDING jobs are CANCELED');
+	},
 	'README.md: Who may cancel' => sub {
 		my $cancel = q{SELECT count(*) FROM cancel_jobs_rows('5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3') WHERE error IS NULL};
 		is($node->safe_psql($db, $cancel, extra_params => [ '-U', 'operator' ]), 3, 'the operator cancels');

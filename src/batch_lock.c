@@ -38,6 +38,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/uuid.h"
 
 #include "batch_lock.h"
@@ -126,21 +127,39 @@ go_below(Relation view, Level *level)
 	return true;
 }
 
+/* Does a relation have this column from a parent?  It costs little to see */
+static bool
+is_inherited(Oid relid, const char *column)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relid, column);
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_attribute) GETSTRUCT(tuple))->attinhcount > 0;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
- * The relation that a partition, or a child of inheritance, belongs to, or
- * InvalidOid.  Of several parents it is the first.
+ * The relation that a partition, or a child of inheritance, has a column from,
+ * or InvalidOid.  Of several parents it is the first.
  */
 static Oid
-parent_of(Oid relid)
+parent_of(Oid relid, const char *column)
 {
 	Oid			parent = InvalidOid;
-	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	Relation	inherits;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	if (!is_inherited(relid, column))
+		return InvalidOid;
+
 	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
+	inherits = table_open(InheritsRelationId, AccessShareLock);
 	scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		parent = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
@@ -159,6 +178,7 @@ static Oid
 locked_relation(const JobsRelation *relation)
 {
 	Level		level = {.relid = relation->relid, .user = GetUserId()};
+	const char *column;
 	Oid			parent;
 
 	for (int i = 0; i < WRITTEN_COUNT; i++)
@@ -173,8 +193,15 @@ locked_relation(const JobsRelation *relation)
 		if (!went)
 			return level.relid;
 	}
-	for (int i = 0; i < MAX_LEVELS && OidIsValid(parent = parent_of(level.relid)); i++)
+
+	column = get_attname(level.relid, level.written[0], true);
+	for (int i = 0; i < MAX_LEVELS && column; i++)
+	{
+		parent = parent_of(level.relid, column);
+		if (!OidIsValid(parent))
+			break;
 		level.relid = parent;
+	}
 	return level.relid;
 }
 

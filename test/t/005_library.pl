@@ -63,6 +63,12 @@ is($node->safe_psql('postgres', q{
 	FROM generate_series(1, 20) AS n;
 	SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'CachedPlanSource' AND ident LIKE 'UPDATE%'}), "20\n2", 'repeated values take no plan of their own');
 
+# ... and a call of the endpoint nothing in that of the statement
+cmp_ok($node->safe_psql('postgres', q{
+	SELECT max((SELECT sum(total_bytes) / 1024 FROM pg_backend_memory_contexts WHERE code = 200 AND n = 2000))
+	FROM generate_series(1, 2000) AS n, LATERAL (SELECT status_code FROM cancel_jobs_http(md5('batch'), 'user_id=' || repeat('x', 20000) || n)) AS c (code)}),
+	'<', 10000, 'calls of one statement take the memory of one');
+
 my $chunks = q{
 	CREATE PROCEDURE many(n int) LANGUAGE plpgsql AS $$
 	DECLARE

@@ -35,6 +35,8 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"statsu": "PENDING"}')$$)
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"ID": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"idd": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"id_starts_with": "0"}')$$);
+-- part of a name is near it, and so is one letter of two
+SELECT key, hint FROM unnest('{user,date,runs,ix,d,xy,us}'::text[]) AS key, failure(format('SELECT cancel_jobs(batch(1), %L)', jsonb_build_object(key, 1)));
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"something else entirely": 1}')$$);
 SELECT * FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('é', 70))));

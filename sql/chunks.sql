@@ -237,6 +237,20 @@ DROP PROCEDURE without_results;
 CREATE FUNCTION no_procedure(uuid, jsonb, int, OUT bigint, OUT bigint) LANGUAGE c AS '$libdir/pasqal_jobs', 'cancel_jobs_in_chunks';
 SELECT state, message FROM failure($$SELECT no_procedure(batch(1), '{}', 1)$$);
 DROP FUNCTION no_procedure;
+-- a reason has the status in it, which may be any text; the twenty most frequent are told
+CREATE TABLE worded (LIKE jobs);
+ALTER TABLE worded ALTER COLUMN status TYPE text;
+INSERT INTO worded (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
+SELECT job(n), batch(b), project(1), 1, CASE b WHEN 1 THEN 'STATE' || n % 21 WHEN 2 THEN repeat('é', 10000) || n % 2 END, n, now(), now()
+FROM generate_series(1, 50) AS n, generate_series(1, 2) AS b;
+INSERT INTO worded (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
+SELECT md5(n::text)::uuid, batch(3), project(1), 1, CASE WHEN n <= 10 THEN 'PAUSED' ELSE 'STATE' || n END, n, now(), now() FROM generate_series(1, 10050) AS n;
+SET pasqal_jobs.jobs_table = 'worded';
+CALL cancel_jobs_in_chunks(batch(1));
+CALL cancel_jobs_in_chunks(batch(2));
+CALL cancel_jobs_in_chunks(batch(3));
+RESET pasqal_jobs.jobs_table;
+DROP TABLE worded;
 -- several jobs of one id, in a table whose id is not unique
 CREATE TABLE twins (LIKE jobs);
 INSERT INTO twins (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)

@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
 #include "pgstat.h"
@@ -35,6 +36,7 @@
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/timestamp.h"
@@ -66,10 +68,18 @@ typedef struct SessionState
 	char	   *notify_channel;
 } SessionState;
 
-/* How many jobs failed for one reason */
+/*
+ * How many jobs failed for one reason.  A reason has a status in it, which may
+ * be any text: so many bytes tell reasons apart, so many reasons are counted
+ * each, and the most frequent of them are shown.
+ */
+#define REASON_BYTES	256
+#define MAX_REASONS		10000
+#define SHOWN_REASONS	20
+
 typedef struct Reason
 {
-	char	   *why;
+	char		why[REASON_BYTES];	/* hash key */
 	uint64		jobs;
 } Reason;
 
@@ -87,7 +97,7 @@ typedef struct Work
 	size_t		done;			/* jobs tried */
 	uint64		canceled;
 	uint64		failed;
-	List	   *reasons;		/* of Reason */
+	HTAB	   *reasons;		/* of Reason */
 } Work;
 
 /* A job failed; also a CancelObserver's function */
@@ -95,27 +105,22 @@ static void
 count_failed(const pg_uuid_t *id, const char *why, void *arg)
 {
 	Work	   *work = arg;
-	MemoryContext old;
+	bool		full = hash_get_num_entries(work->reasons) >= MAX_REASONS;
+	char		key[REASON_BYTES];
+	size_t		len = strlen(why);
 	Reason	   *reason;
-	ListCell   *cell;
+	bool		found;
 
-	work->failed++;
-	foreach(cell, work->reasons)
+	if (len >= REASON_BYTES)
 	{
-		reason = lfirst(cell);
-		if (strcmp(reason->why, why) == 0)
-		{
-			reason->jobs++;
-			return;
-		}
+		len = pg_mbcliplen(why, len, REASON_BYTES - 1);
+		why = memcpy(key, why, len);
+		key[len] = '\0';
 	}
-
-	old = MemoryContextSwitchTo(work->call->context);
-	reason = palloc(sizeof(Reason));
-	reason->why = pstrdup(why);
-	reason->jobs = 1;
-	work->reasons = lappend(work->reasons, reason);
-	MemoryContextSwitchTo(old);
+	reason = hash_search(work->reasons, why, full ? HASH_FIND : HASH_ENTER, &found);
+	if (reason)
+		reason->jobs = found ? reason->jobs + 1 : 1;
+	work->failed++;
 }
 
 /* A row of STATEMENT_WORK_LIST: an item, or a job that has failed already */
@@ -196,7 +201,9 @@ static void
 build_work_list(Work *work)
 {
 	Request    *request = &work->call->request;
+	HASHCTL		ctl = {.keysize = REASON_BYTES, .entrysize = sizeof(Reason), .hcxt = work->call->context};
 
+	work->reasons = hash_create("pasqal_jobs reasons", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	request->wants_tids = may_use_tids(&work->call->relation);
 	statement_execute(STATEMENT_WORK_LIST, request, add_match, work);
 	request->wants_tids = false;
@@ -385,22 +392,46 @@ compare_reasons(const ListCell *a, const ListCell *b)
 	return strcmp(ra->why, rb->why);
 }
 
+/* Appends the reasons that are shown, and how many more there are */
+static void
+append_reasons(StringInfo detail, const Work *work)
+{
+	List	   *reasons = NIL;
+	uint64		counted = 0;
+	uint64		shown = 0;
+	HASH_SEQ_STATUS status;
+	Reason	   *reason;
+	int			rest;
+
+	hash_seq_init(&status, work->reasons);
+	while ((reason = hash_seq_search(&status)) != NULL)
+	{
+		reasons = lappend(reasons, reason);
+		counted += reason->jobs;
+	}
+	list_sort(reasons, compare_reasons);
+
+	for (int i = 0; i < Min(list_length(reasons), SHOWN_REASONS); i++)
+	{
+		reason = list_nth(reasons, i);
+		appendStringInfo(detail, "%s%s (" UINT64_FORMAT ").", i > 0 ? "\n" : "", reason->why, reason->jobs);
+		shown += reason->jobs;
+	}
+	rest = list_length(reasons) - SHOWN_REASONS;
+	if (rest > 0)
+		appendStringInfo(detail, "\n%s%d more reason%s (" UINT64_FORMAT ").",
+						 counted < work->failed ? "At least " : "", rest, rest > 1 ? "s" : "",
+						 work->failed - shown);
+}
+
 /* The notice at the end: how many jobs were canceled, and why others were not */
 static void
 report_end(const Work *work)
 {
 	StringInfoData detail;
-	ListCell   *cell;
 
-	list_sort(work->reasons, compare_reasons);
 	initStringInfo(&detail);
-	foreach(cell, work->reasons)
-	{
-		const Reason *reason = lfirst(cell);
-
-		appendStringInfo(&detail, "%s%s (" UINT64_FORMAT ").", detail.len > 0 ? "\n" : "",
-						 reason->why, reason->jobs);
-	}
+	append_reasons(&detail, work);
 	ereport(NOTICE,
 			(errmsg("jobs canceled: " UINT64_FORMAT ", failed: " UINT64_FORMAT,
 					work->canceled, work->failed),

@@ -49,6 +49,8 @@ CALL cancel_jobs_in_chunks(batch(404));
 BEGIN;
 CALL cancel_jobs_in_chunks(batch(1));
 ROLLBACK;
+-- two statements of one message are a transaction block, too
+SET pasqal_jobs.chunk_pause = 0 \; CALL cancel_jobs_in_chunks(batch(1));
 \x on
 SELECT * FROM failure($$CALL cancel_jobs_in_chunks(batch(1))$$);
 CREATE FUNCTION chunky() RETURNS void LANGUAGE plpgsql AS $$
@@ -80,7 +82,34 @@ CALL locally('role', 'regress_chunks');
 \echo :SQLSTATE
 CALL locally('pasqal_jobs.jobs_table', 'other_jobs');
 CALL locally('pasqal_jobs.notify_channel', 'pasqal');
+-- and so does a search_path, by which a name without a schema means another relation afterwards, or none
+CREATE SCHEMA elsewhere;
+CREATE TABLE elsewhere.jobs (LIKE jobs);
+CREATE TABLE elsewhere.lone_jobs (LIKE jobs);
+CALL locally('search_path', 'elsewhere, public');
+\echo :SQLSTATE
+SET pasqal_jobs.jobs_table = lone_jobs;
+CALL locally('search_path', 'elsewhere, public');
+-- which matters to no other name
+SET pasqal_jobs.jobs_table = 'elsewhere.lone_jobs';
+CALL locally('search_path', 'elsewhere, public');
+RESET pasqal_jobs.jobs_table;
 SELECT count(*) FROM jobs WHERE batch_id = batch(1) AND status = 'CANCELED';
+CREATE TEMP TABLE jobs (LIKE public.jobs);
+CALL locally('search_path', 'public');
+DROP TABLE pg_temp.jobs;
+UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(1);
+-- a trigger may set it for the session
+CREATE FUNCTION go_elsewhere() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN SET search_path = elsewhere, public; RETURN NULL; END $$;
+CREATE TRIGGER go_elsewhere AFTER UPDATE ON jobs EXECUTE FUNCTION go_elsewhere();
+CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
+RESET search_path;
+SELECT count(*) FROM jobs WHERE batch_id = batch(1) AND status = 'CANCELED';
+DROP TRIGGER go_elsewhere ON jobs;
+DROP FUNCTION go_elsewhere;
+UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(1);
+DROP TABLE elsewhere.jobs, elsewhere.lone_jobs;
+DROP SCHEMA elsewhere;
 SET ROLE regress_chunks;
 CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
 RESET ROLE;

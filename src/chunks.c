@@ -21,6 +21,7 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -37,9 +38,11 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 #include "utils/wait_event.h"
 
 #include "arrays.h"
@@ -65,6 +68,7 @@ typedef struct SessionState
 {
 	Oid			role;
 	char	   *jobs_table;
+	char	   *search_path;
 	char	   *notify_channel;
 } SessionState;
 
@@ -87,6 +91,7 @@ typedef struct Reason
 typedef struct Work
 {
 	Call	   *call;
+	uint64		query_id;		/* of the CALL, for pg_stat_activity */
 	SessionState session;		/* as the procedure began */
 	Oid			relid;			/* likewise */
 	JobsShape	shape;
@@ -227,8 +232,30 @@ session_state(void)
 
 	state.role = GetUserId();
 	state.jobs_table = pstrdup(pasqal_jobs_table);
+	state.search_path = pstrdup(namespace_search_path);
 	state.notify_channel = pstrdup(pasqal_jobs_notify_channel);
 	return state;
+}
+
+/*
+ * Does the setting jobs_table name that relation wherever search_path may lead
+ * to?  Without a schema it is looked up as jobs_relation_open does it, which
+ * leaves temporary tables out.
+ */
+static bool
+search_path_suits(Oid relid)
+{
+	List	   *names;
+	int			count = fetch_search_path_array(NULL, 0);
+	Oid		   *path = palloc(count * sizeof(Oid));
+	Oid			found = InvalidOid;
+
+	if (!SplitIdentifierString(pstrdup(pasqal_jobs_table), '.', &names) || list_length(names) > 1)
+		return true;
+	(void) fetch_search_path_array(path, count);
+	for (int i = 0; i < count && !OidIsValid(found); i++)
+		found = get_relname_relid(linitial(names), path[i]);
+	return found == relid;
 }
 
 /*
@@ -240,11 +267,18 @@ check_session_state(const Work *work)
 {
 	const SessionState *before = &work->session;
 	const char *changed = NULL;
+	bool		path_changed = false;
 
 	if (GetUserId() != before->role)
 		changed = "role";
 	else if (strcmp(pasqal_jobs_table, before->jobs_table) != 0)
 		changed = "pasqal_jobs.jobs_table";
+	else if (strcmp(namespace_search_path, before->search_path) != 0 &&
+			 !search_path_suits(work->relid))
+	{
+		changed = "search_path";
+		path_changed = true;
+	}
 	else if (strcmp(pasqal_jobs_notify_channel, before->notify_channel) != 0)
 		changed = "pasqal_jobs.notify_channel";
 	if (changed == NULL)
@@ -254,7 +288,12 @@ check_session_state(const Work *work)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cancel_jobs_in_chunks cannot run with a \"%s\" of SET LOCAL", changed),
+				 path_changed ?
+				 errdetail("It ends with the first commit, and the name \"%s\" then means another relation, or none.  Nothing was canceled.",
+						   pasqal_jobs_table) :
 				 errdetail("It ends with the first commit.  Nothing was canceled."),
+				 path_changed ?
+				 errhint("Use SET, and RESET afterwards; or name the schema in pasqal_jobs.jobs_table, too.") :
 				 errhint("Use SET, and RESET afterwards.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -328,6 +367,14 @@ cancel_chunk(Work *work, size_t count)
 	work->done += count;
 }
 
+/* Shows a text in pg_stat_activity, which by itself would end the CALL's query_id */
+static void
+report_activity(const Work *work, const char *activity)
+{
+	pgstat_report_activity(STATE_RUNNING, activity);
+	pgstat_report_query_id(work->query_id, true);
+}
+
 /* Shows in pg_stat_activity, in place of the statement, how far the work is */
 static void
 show_progress(const Work *work)
@@ -337,7 +384,7 @@ show_progress(const Work *work)
 									UINT64_FORMAT ", failed " UINT64_FORMAT,
 									batch, work->done, work->count, work->canceled, work->failed);
 
-	pgstat_report_activity(STATE_RUNNING, activity);
+	report_activity(work, activity);
 	pfree(activity);
 	pfree(batch);
 }
@@ -466,11 +513,15 @@ pause_between_chunks(void)
 
 /* Cancels the jobs of the work list chunk by chunk */
 static void
-cancel_work_list(Work *work, size_t chunk_size, instr_time start)
+cancel_work_list(Work *work, size_t chunk_size)
 {
-	instr_time	last = start;
+	instr_time	start;
+	instr_time	last;
 	ErrorContextCallback context = {error_context_stack, committed_context, work};
 
+	/* the estimate is about chunks, so the time of the list is not counted */
+	INSTR_TIME_SET_CURRENT(start);
+	last = start;
 	error_context_stack = &context;
 	PG_TRY();
 	{
@@ -492,11 +543,11 @@ cancel_work_list(Work *work, size_t chunk_size, instr_time start)
 	}
 	PG_CATCH();
 	{
-		pgstat_report_activity(STATE_RUNNING, debug_query_string);
+		report_activity(work, debug_query_string);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+	report_activity(work, debug_query_string);
 	error_context_stack = context.previous;
 }
 
@@ -517,7 +568,6 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	Call		call;
 	TupleDesc	result_desc;
 	Work		work = {.call = &call};
-	instr_time	start;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 	HeapTuple	tuple;
@@ -528,7 +578,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cancel_jobs_in_chunks cannot run inside a transaction block"),
 				 errdetail("It commits after each chunk."),
-				 errhint("Call it at top level without BEGIN, not from a function and not behind SECURITY DEFINER or SET clauses; cancel_jobs runs anywhere.")));
+				 errhint("Call it at top level, as the only statement of its message: not after BEGIN, not as in psql -c 'SET ...; CALL ...', not from a function, not behind SECURITY DEFINER or SET clauses.  cancel_jobs runs anywhere.")));
 
 	/* the portal's memory, or a PL's: the commits leave it, an error ends it */
 	call_begin(&call);
@@ -542,7 +592,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				 errmsg("chunk_size must be greater than zero"),
 				 errhint("1000 jobs a chunk is the default.")));
 
-	INSTR_TIME_SET_CURRENT(start);
+	work.query_id = pgstat_get_my_query_id();
 	work.session = session_state();
 
 	/* the work list, in a transaction of its own */
@@ -554,7 +604,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	jobs_relation_close(&call.relation);
 	SPI_commit();
 
-	cancel_work_list(&work, chunk_size, start);
+	cancel_work_list(&work, chunk_size);
 	report_end(&work);
 
 	values[0] = Int64GetDatum((int64) work.canceled);

@@ -208,6 +208,16 @@ my %effects = (
 		measure_lag($standby, $_) foreach $ENV{COOKBOOK_JOBS} ? ('0', '50ms', '200ms') : ();
 		$standby->stop;
 	},
+	'Chunks from a scheduler' => sub {
+		run_entry($_[0]);
+		is(answer($canceled), '14|1', 'canceled');
+		my @psql = ('psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db));
+		my ($set, $call) = ("SET pasqal_jobs.chunk_pause = '250ms'", "CALL cancel_jobs_in_chunks('$batch[2]')");
+		IPC::Run::run([ @psql, '-c', "$set; $call" ], '>', \my $out, '2>', \my $err);
+		like($err, qr/ERROR:  cancel_jobs_in_chunks cannot run inside a transaction block/, 'two statements in one message are refused');
+		IPC::Run::run([ @psql, '-c', $set, '-c', $call ], '>', \$out, '2>', \$err);
+		is($out, "14|6\n", '... and in two not');
+	},
 	'A bound for people' => sub {
 		run_entry($_[0]);
 		is((run_as('operator', 'SHOW pasqal_jobs.max_jobs'))[1], '10000', 'the bound holds in the next session');

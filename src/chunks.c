@@ -83,7 +83,7 @@ typedef struct SessionState
 
 typedef struct Reason
 {
-	char		why[REASON_BYTES];	/* hash key */
+	char		why[REASON_BYTES];	/* hash key; its first bytes */
 	uint64		jobs;
 } Reason;
 
@@ -111,17 +111,9 @@ count_failed(const pg_uuid_t *id, const char *why, void *arg)
 {
 	Work	   *work = arg;
 	bool		full = hash_get_num_entries(work->reasons) >= MAX_REASONS;
-	char		key[REASON_BYTES];
-	size_t		len = strlen(why);
-	Reason	   *reason;
 	bool		found;
+	Reason	   *reason;
 
-	if (len >= REASON_BYTES)
-	{
-		len = pg_mbcliplen(why, len, REASON_BYTES - 1);
-		why = memcpy(key, why, len);
-		key[len] = '\0';
-	}
 	reason = hash_search(work->reasons, why, full ? HASH_FIND : HASH_ENTER, &found);
 	if (reason)
 		reason->jobs = found ? reason->jobs + 1 : 1;
@@ -439,15 +431,16 @@ compare_reasons(const ListCell *a, const ListCell *b)
 	return strcmp(ra->why, rb->why);
 }
 
-/* Appends the reasons that are shown, and how many more there are */
+/* The notice at the end: how many jobs were canceled, and why others were not */
 static void
-append_reasons(StringInfo detail, const Work *work)
+report_end(const Work *work)
 {
 	List	   *reasons = NIL;
 	uint64		counted = 0;
 	uint64		shown = 0;
 	HASH_SEQ_STATUS status;
 	Reason	   *reason;
+	StringInfoData detail;
 	int			rest;
 
 	hash_seq_init(&status, work->reasons);
@@ -458,27 +451,23 @@ append_reasons(StringInfo detail, const Work *work)
 	}
 	list_sort(reasons, compare_reasons);
 
+	initStringInfo(&detail);
 	for (int i = 0; i < Min(list_length(reasons), SHOWN_REASONS); i++)
 	{
+		size_t		len;
+
 		reason = list_nth(reasons, i);
-		appendStringInfo(detail, "%s%s (" UINT64_FORMAT ").", i > 0 ? "\n" : "", reason->why, reason->jobs);
+		len = strlen(reason->why);
+		/* a character may have been cut */
+		appendStringInfo(&detail, "%s%.*s (" UINT64_FORMAT ").", i > 0 ? "\n" : "",
+						 pg_mbcliplen(reason->why, len, len), reason->why, reason->jobs);
 		shown += reason->jobs;
 	}
 	rest = list_length(reasons) - SHOWN_REASONS;
 	if (rest > 0)
-		appendStringInfo(detail, "\n%s%d more reason%s (" UINT64_FORMAT ").",
+		appendStringInfo(&detail, "\n%s%d more reason%s (" UINT64_FORMAT ").",
 						 counted < work->failed ? "At least " : "", rest, rest > 1 ? "s" : "",
 						 work->failed - shown);
-}
-
-/* The notice at the end: how many jobs were canceled, and why others were not */
-static void
-report_end(const Work *work)
-{
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	append_reasons(&detail, work);
 	ereport(NOTICE,
 			(errmsg("jobs canceled: " UINT64_FORMAT ", failed: " UINT64_FORMAT,
 					work->canceled, work->failed),

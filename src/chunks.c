@@ -242,7 +242,9 @@ search_path_suits(Oid relid)
 	Oid		   *path = palloc(count * sizeof(Oid));
 	Oid			found = InvalidOid;
 
-	if (!SplitIdentifierString(pstrdup(pasqal_jobs_table), '.', &names) || list_length(names) > 1)
+	/* the name is the one that was valid as the call began */
+	(void) SplitIdentifierString(pstrdup(pasqal_jobs_table), '.', &names);
+	if (list_length(names) > 1)
 		return true;
 	(void) fetch_search_path_array(path, count);
 	for (int i = 0; i < count && !OidIsValid(found); i++)

@@ -92,7 +92,7 @@ label_column_init(LabelColumn *column, const Labels *labels,
 	for (int i = 0; i < labels->count; i++)
 	{
 		column->label[i] = enum_find_label(members, labels->label[i]);
-		if (labels->required[i] && !OidIsValid(column->label[i]) && reason == NULL)
+		if (labels->required[i] && !OidIsValid(column->label[i]))
 			reason = psprintf("The enum has no label \"%s\".", labels->label[i]);
 	}
 	ReleaseSysCacheList(members);

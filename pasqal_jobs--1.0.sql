@@ -33,12 +33,12 @@ $$;
 CREATE TYPE JobStatus AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED');
 
 COMMENT ON TYPE JobStatus IS
-'status of a job; a PENDING or RUNNING job can be canceled, a DONE, ERROR or CANCELED job has ended';
+'status of a job; a PENDING or RUNNING job can be canceled, a DONE, ERROR or CANCELED job has ended. A column may have another enum with PENDING, RUNNING and CANCELED instead; a label that is added to this one is not in a dump';
 
 CREATE TYPE Origin AS ENUM ('CLIENT', 'AZURE', 'UNKNOWN');
 
 COMMENT ON TYPE Origin IS
-'where a job was submitted';
+'where a job was submitted. A column may have another enum instead; a label that is added to this one is not in a dump';
 
 --
 -- The default table

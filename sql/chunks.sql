@@ -49,6 +49,8 @@ CALL cancel_jobs_in_chunks(batch(404));
 BEGIN;
 CALL cancel_jobs_in_chunks(batch(1));
 ROLLBACK;
+-- two statements of one message are a transaction block, too
+SET pasqal_jobs.chunk_pause = 0 \; CALL cancel_jobs_in_chunks(batch(1));
 \x on
 SELECT * FROM failure($$CALL cancel_jobs_in_chunks(batch(1))$$);
 CREATE FUNCTION chunky() RETURNS void LANGUAGE plpgsql AS $$
@@ -80,7 +82,34 @@ CALL locally('role', 'regress_chunks');
 \echo :SQLSTATE
 CALL locally('pasqal_jobs.jobs_table', 'other_jobs');
 CALL locally('pasqal_jobs.notify_channel', 'pasqal');
+-- and so does a search_path, by which a name without a schema means another relation afterwards, or none
+CREATE SCHEMA elsewhere;
+CREATE TABLE elsewhere.jobs (LIKE jobs);
+CREATE TABLE elsewhere.lone_jobs (LIKE jobs);
+CALL locally('search_path', 'elsewhere, public');
+\echo :SQLSTATE
+SET pasqal_jobs.jobs_table = lone_jobs;
+CALL locally('search_path', 'elsewhere, public');
+-- which matters to no other name
+SET pasqal_jobs.jobs_table = 'elsewhere.lone_jobs';
+CALL locally('search_path', 'elsewhere, public');
+RESET pasqal_jobs.jobs_table;
 SELECT count(*) FROM jobs WHERE batch_id = batch(1) AND status = 'CANCELED';
+CREATE TEMP TABLE jobs (LIKE public.jobs);
+CALL locally('search_path', 'public');
+DROP TABLE pg_temp.jobs;
+UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(1);
+-- a trigger may set it for the session
+CREATE FUNCTION go_elsewhere() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN SET search_path = elsewhere, public; RETURN NULL; END $$;
+CREATE TRIGGER go_elsewhere AFTER UPDATE ON jobs EXECUTE FUNCTION go_elsewhere();
+CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
+RESET search_path;
+SELECT count(*) FROM jobs WHERE batch_id = batch(1) AND status = 'CANCELED';
+DROP TRIGGER go_elsewhere ON jobs;
+DROP FUNCTION go_elsewhere;
+UPDATE jobs SET status = 'PENDING' WHERE batch_id = batch(1);
+DROP TABLE elsewhere.jobs, elsewhere.lone_jobs;
+DROP SCHEMA elsewhere;
 SET ROLE regress_chunks;
 CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
 RESET ROLE;
@@ -237,6 +266,20 @@ DROP PROCEDURE without_results;
 CREATE FUNCTION no_procedure(uuid, jsonb, int, OUT bigint, OUT bigint) LANGUAGE c AS '$libdir/pasqal_jobs', 'cancel_jobs_in_chunks';
 SELECT state, message FROM failure($$SELECT no_procedure(batch(1), '{}', 1)$$);
 DROP FUNCTION no_procedure;
+-- a reason has the status in it, which may be any text; the twenty most frequent are told
+CREATE TABLE worded (LIKE jobs);
+ALTER TABLE worded ALTER COLUMN status TYPE text;
+INSERT INTO worded (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
+SELECT job(n), batch(b), project(1), 1, CASE b WHEN 1 THEN 'STATE' || n % 21 WHEN 2 THEN 'x' || repeat('é', 10000) || n % 2 END, n, now(), now()
+FROM generate_series(1, 50) AS n, generate_series(1, 2) AS b;
+INSERT INTO worded (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
+SELECT md5(n::text)::uuid, batch(3), project(1), 1, CASE WHEN n <= 10 THEN 'PAUSED' ELSE 'STATE' || n END, n, now(), now() FROM generate_series(1, 10050) AS n;
+SET pasqal_jobs.jobs_table = 'worded';
+CALL cancel_jobs_in_chunks(batch(1));
+CALL cancel_jobs_in_chunks(batch(2));
+CALL cancel_jobs_in_chunks(batch(3));
+RESET pasqal_jobs.jobs_table;
+DROP TABLE worded;
 -- several jobs of one id, in a table whose id is not unique
 CREATE TABLE twins (LIKE jobs);
 INSERT INTO twins (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)

@@ -104,6 +104,9 @@ FROM unnest('{01-31,02-28,03-31,04-30,05-31,06-30,07-31,08-31,09-30,10-31,11-30,
 SELECT tried(batch(1), '{"start_date": "2000-02-29T00:00Z", "end_date": "2024-02-29T00:00Z"}');
 SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 4' AS as_meant
 FROM unnest(ARRAY['2023-03-20T13:00:00.000001Z', '2023-03-20T13:00:00.0000019Z', '1679317200.000001', '1679317200000.001']) AS spelling;
+-- a number in the middle between two doubles, and one a little beyond
+SELECT length(spelling), tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) AS tried
+FROM (VALUES ('1679317200.00000059604644775390625'), ('1679317200.00000059604644775390625' || repeat('0', 760) || '1'), ('1679317200.' || repeat('0', 4289)), (' -' || repeat('0', 4298) || '1 ')) AS v (spelling);
 SELECT tried(batch(1), '{"start_date": 1679317200, "status": "RUNNING"}'), tried(batch(1), '{"start_date": 1679317200000.001, "status": "RUNNING"}');
 SELECT tried(batch(1), '{"start_date": 4e20}'), tried(batch(1), '{"start_date": "0001-01-01T00:00+23:59", "user_id": "alice"}');
 -- all at once

@@ -74,6 +74,25 @@ BEGIN
 END
 $$;
 SELECT told(pasqal_jobs.cancel_jobs(batch(1), jsonb_build_object('status', (SELECT jsonb_agg(enumlabel) FROM pg_enum WHERE enumtypid = 'jobstatus'::regtype))));
+-- the first entry of a filter lists them, later ones until they come to 1 MB, or to 32 kB in an error
+CREATE VIEW entries AS SELECT entry #>> '{loc,1}' AS filter, entry #> '{ctx,enum_values}' IS NOT NULL AS complete, entry->>'msg' LIKE '%permitted: ...' AS cut,
+	row_number() OVER (PARTITION BY entry #>> '{loc,1}' ORDER BY n) = 1 AS first, length(entry::text) AS length
+FROM json_array_elements(current_setting('test.body')::json->'detail') WITH ORDINALITY AS e (entry, n);
+SELECT length(set_config('test.body', body::text, false)) BETWEEN 1000000 AND 1250000 AS bounded FROM pasqal_jobs.cancel_jobs_http(batch(1)::text, repeat('status=x&', 1000) || repeat('origin=x&', 2));
+SELECT filter, first, complete, cut, count(*) > 100 AS many, min(length) > 1000 AS long FROM entries GROUP BY 1, 2, 3, 4 ORDER BY 1, 2 DESC, 3 DESC;
+DO $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	PERFORM pasqal_jobs.cancel_jobs(batch(1), jsonb_build_object('status', array_fill(5, ARRAY[1000]), 'origin', 'x'));
+EXCEPTION WHEN invalid_parameter_value THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE NOTICE '% ... % (% bytes), %', left(hint, 26), right(hint, 20), length(hint), length(set_config('test.body', detail, false)) BETWEEN 32000 AND 50000;
+END
+$$;
+SELECT filter, first, complete, cut, count(*) > 50 AS many, min(length) > 1000 AS long FROM entries GROUP BY 1, 2, 3, 4 ORDER BY 1, 2 DESC, 3 DESC;
+DROP VIEW entries;
 RESET pasqal_jobs.jobs_table;
 DROP TABLE app_jobs;
 DROP TYPE jobstatus;

@@ -35,6 +35,8 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"statsu": "PENDING"}')$$)
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"ID": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"idd": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"id_starts_with": "0"}')$$);
+-- part of a name is near it, and so is one letter of two
+SELECT key, hint FROM unnest('{user,date,runs,ix,d,xy,us}'::text[]) AS key, failure(format('SELECT cancel_jobs(batch(1), %L)', jsonb_build_object(key, 1)));
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"something else entirely": 1}')$$);
 SELECT * FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('é', 70))));
@@ -53,6 +55,8 @@ SELECT filter, value, (SELECT count(*) FROM failure(format('SELECT cancel_jobs(b
 FROM (VALUES ('id', ''), ('id', '0000000100004000800000000000000'), ('id', '00000001-0000-4000-8000-00000000000g'),
 			 ('id', '0x000001-0000-4000-8000-000000000001'), ('id', ' 00000001-0000-4000-8000-000000000001'),
 			 ('id', '0000{0001-0000-4000-8000-000000000001}'), ('id', '00000001-0000-4000-8000-000000000001-1'),
+			 ('id', '{00000001-0000-4000-8000-000000000001'), ('id', '00000001-0000-4000-8000-000000000001}'), ('id', '{{00000001-0000-4000-8000-000000000001}}'),
+			 ('id', 'urn:00000001-0000-4000-8000-000000000001'), ('id', '{urn:uuid:00000001-0000-4000-8000-000000000001}'), ('id', '{'), ('id', 'urn:uuid:'),
 			 ('status', ''), ('status', ' PENDING'), ('status', 'PENDING,RUNNING'), ('origin', 'client'),
 			 ('min_runs', ''), ('min_runs', '+'), ('min_runs', '1.0'), ('min_runs', '1e2'), ('min_runs', '1_000'), ('min_runs', '0x10'),
 			 ('min_runs', '- 1'), ('min_runs', '١'), ('min_runs', 'NaN'), ('errors', ''), ('errors', ' true'), ('errors', '2'), ('errors', 'tru'),
@@ -70,6 +74,8 @@ FROM (VALUES ('id', ''), ('id', '0000000100004000800000000000000'), ('id', '0000
 			 ('start_date', '1e'), ('start_date', '1e+'), ('start_date', '1e-x'), ('start_date', '1.5.5'), ('start_date', '.'), ('start_date', '+'), ('start_date', '5x'),
 			 ('start_date', '1e99999999999999999999'), ('start_date', '-1e309'),
 			 ('start_date', '2023-01-01T00'), ('start_date', '2023-01-01T00:00:00 UTC'), ('start_date', '1_000')) AS v (filter, value);
+-- a number longer than Python reads an integer
+SELECT state FROM failure(format('SELECT cancel_jobs(batch(1), %L)', jsonb_build_object('start_date', repeat('0', 4301))));
 -- longer than a label can be
 SELECT state, message FROM failure(format($$SELECT cancel_jobs(batch(1), '{"status": "PENDING%s"}')$$, repeat(' ', 57)));
 -- SQL in every filter is just a bad or an unmatched value

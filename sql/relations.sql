@@ -71,6 +71,36 @@ SELECT tried(batch(1), '{"status": ["RUNNING", "ERROR"]}');
 ALTER TYPE state ADD VALUE 'PAUSED';
 UPDATE "My Schema"."Odd ""Jobs""" SET status = 'PAUSED' WHERE id = job(1);
 SELECT tried(batch(1));
+-- of status a cancel needs three labels, of origin none; what the enum lacks is
+-- no value of a filter
+CREATE TYPE brief AS ENUM ('RUNNING', 'CANCELED', 'PENDING', 'OVERDUE');
+CREATE TYPE provider AS ENUM ('OVH', 'CLIENT');
+CREATE TYPE nothing AS ENUM ();
+CREATE TABLE brief_jobs (LIKE jobs);
+ALTER TABLE brief_jobs ALTER COLUMN status TYPE brief USING 'PENDING', ALTER COLUMN origin TYPE provider USING 'OVH';
+INSERT INTO brief_jobs (id, batch_id, project_id, runs, status, origin, creation_order, created_at, updated_at)
+SELECT job(n), batch(1), project(1), n, (enum_range(NULL::brief))[n], (ARRAY['OVH', 'CLIENT', NULL]::provider[])[1 + n % 3], n, now(), now() FROM generate_series(1, 4) AS n;
+SET pasqal_jobs.jobs_table = 'brief_jobs';
+SELECT tried(batch(1));
+SELECT tried(batch(1), '{"origin": "OVH"}');
+SELECT tried(batch(1), '{"status": ["OVERDUE", "RUNNING"]}');
+SELECT body FROM cancel_jobs_http(batch(1)::text, 'status=DONE&origin=AZURE');
+SELECT id, status, error FROM cancel_jobs_preview(batch(1)) ORDER BY id;
+ALTER TABLE brief_jobs ALTER COLUMN origin TYPE nothing USING NULL;
+SELECT tried(batch(1));
+\x on
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"origin": "CLIENT"}')$$);
+\x off
+-- the extension's own type, with a label more
+BEGIN;
+ALTER TYPE jobstatus ADD VALUE 'CANCELING' AFTER 'RUNNING';
+SET LOCAL pasqal_jobs.jobs_table = 'jobs';
+SELECT tried(batch(1), '{"status": ["CANCELING", "RUNNING"]}');
+SELECT body FROM cancel_jobs_http(batch(1)::text, 'status=CANCELLING');
+ROLLBACK;
+SET pasqal_jobs.jobs_table = '"My Schema"."Odd ""Jobs"""';
+DROP TABLE brief_jobs;
+DROP TYPE brief, provider, nothing;
 -- the enum may belong to another extension
 ALTER EXTENSION plpgsql ADD TYPE state;
 ALTER TABLE "My Schema"."Odd ""Jobs""" SET (fillfactor = 90);

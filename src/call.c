@@ -140,7 +140,6 @@ read_running_status(Call *call)
 {
 	const LabelColumn *column = &call->relation.shape.labels[LABELS_OF_STATUS];
 	const char *text = call->running_status;
-	Oid			label;
 
 	if (strcmp(text, "CANCELED") == 0)
 		return;
@@ -148,11 +147,9 @@ read_running_status(Call *call)
 		invalid_running_status(call, "A job with this status was not canceled.");
 	if (column->is_enum)
 	{
-		label = enum_label_oid(column->type, text);
-		if (!OidIsValid(label))
+		if (!label_column_read(column, text, strlen(text), &call->request.running_status))
 			invalid_running_status(call, psprintf("The type %s of the column \"status\" has no such label.",
 												  format_type_be(column->type)));
-		call->request.running_status = ObjectIdGetDatum(label);
 	}
 	else if (text[0] == '\0')
 		invalid_running_status(call, "A status must not be empty.");

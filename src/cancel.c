@@ -533,15 +533,13 @@ static void
 foresee(TupleTableSlot *row, void *arg)
 {
 	Preview    *p = arg;
-	Datum		value = row->tts_values[RESULT_STATUS];
-	bool		isnull = row->tts_isnull[RESULT_STATUS];
-	JobStatus	status = job_status(p->call.relation, value, isnull);
+	NullableDatum status = {row->tts_values[RESULT_STATUS], row->tts_isnull[RESULT_STATUS]};
 	const char *why = NULL;
 
 	if (row->tts_isnull[RESULT_ID])
 		return;
-	if (!job_is_cancelable(status))
-		why = why_status(&p->call, value, isnull);
+	if (!job_is_cancelable(job_status(p->call.relation, status.value, status.isnull)))
+		why = why_status(&p->call, status.value, status.isnull);
 	else if (p->call.named && !DatumGetBool(row->tts_values[RESULT_MATCHES]))
 		why = WHY_NO_MATCH;
 	ledger_strike_off(p->call.ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]));
@@ -553,8 +551,9 @@ static void
 foresee_missing(const pg_uuid_t *id, const char *why, void *arg)
 {
 	Preview    *p = arg;
+	NullableDatum no_status = {(Datum) 0, true};
 
-	p->callback(id, JOB_STATUS_OTHER, why, p->arg);
+	p->callback(id, no_status, why, p->arg);
 }
 
 /*

@@ -55,8 +55,11 @@ typedef enum CancelScope
 	CANCEL_WORK_LIST
 } CancelScope;
 
-/* Called with each job of a preview; why is NULL for a job to be canceled */
-typedef void (*PreviewCallback) (const pg_uuid_t *id, JobStatus status,
+/*
+ * Called with each job of a preview: its status as the relation has it, null if
+ * there is no such job; why is NULL for a job to be canceled
+ */
+typedef void (*PreviewCallback) (const pg_uuid_t *id, NullableDatum status,
 								 const char *why, void *arg);
 
 extern void cancel_check_limit(const Request *request, uint64 jobs);

@@ -24,10 +24,12 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
 #include "pgstat.h"
@@ -38,9 +40,12 @@
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 #include "utils/wait_event.h"
 
 #include "arrays.h"
@@ -66,13 +71,22 @@ typedef struct SessionState
 {
 	Oid			role;
 	char	   *jobs_table;
+	char	   *search_path;
 	char	   *notify_channel;
 } SessionState;
 
-/* How many jobs failed for one reason */
+/*
+ * How many jobs failed for one reason.  A reason has a status in it, which may
+ * be any text: so many bytes tell reasons apart, so many reasons are counted
+ * each, and the most frequent of them are shown.
+ */
+#define REASON_BYTES	256
+#define MAX_REASONS		10000
+#define SHOWN_REASONS	20
+
 typedef struct Reason
 {
-	char	   *why;
+	char		why[REASON_BYTES];	/* hash key; its first bytes */
 	uint64		jobs;
 } Reason;
 
@@ -80,6 +94,7 @@ typedef struct Reason
 typedef struct Work
 {
 	Call	   *call;
+	uint64		query_id;		/* of the CALL, for pg_stat_activity */
 	SessionState session;		/* as the procedure began */
 	Oid			relid;			/* likewise */
 	JobsShape	shape;
@@ -91,7 +106,7 @@ typedef struct Work
 	size_t		done;			/* items done, or put off behind the others */
 	uint64		canceled;
 	uint64		failed;
-	List	   *reasons;		/* of Reason */
+	HTAB	   *reasons;		/* of Reason */
 } Work;
 
 /* Jobs of the work list that have been canceled, or have failed */
@@ -106,27 +121,14 @@ static void
 count_failed(const pg_uuid_t *id, const char *why, void *arg)
 {
 	Work	   *work = arg;
-	MemoryContext old;
+	bool		full = hash_get_num_entries(work->reasons) >= MAX_REASONS;
+	bool		found;
 	Reason	   *reason;
-	ListCell   *cell;
 
+	reason = hash_search(work->reasons, why, full ? HASH_FIND : HASH_ENTER, &found);
+	if (reason)
+		reason->jobs = found ? reason->jobs + 1 : 1;
 	work->failed++;
-	foreach(cell, work->reasons)
-	{
-		reason = lfirst(cell);
-		if (strcmp(reason->why, why) == 0)
-		{
-			reason->jobs++;
-			return;
-		}
-	}
-
-	old = MemoryContextSwitchTo(work->call->context);
-	reason = palloc(sizeof(Reason));
-	reason->why = pstrdup(why);
-	reason->jobs = 1;
-	work->reasons = lappend(work->reasons, reason);
-	MemoryContextSwitchTo(old);
 }
 
 /* A place for one more item at the end of the work list */
@@ -211,7 +213,9 @@ static void
 build_work_list(Work *work)
 {
 	Request    *request = &work->call->request;
+	HASHCTL		ctl = {.keysize = REASON_BYTES, .entrysize = sizeof(Reason), .hcxt = work->call->context};
 
+	work->reasons = hash_create("pasqal_jobs reasons", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	request->wants_tids = may_use_tids(&work->call->relation);
 	statement_execute(STATEMENT_WORK_LIST, request, add_match, work);
 	request->wants_tids = false;
@@ -236,8 +240,32 @@ session_state(void)
 
 	state.role = GetUserId();
 	state.jobs_table = pstrdup(pasqal_jobs_table);
+	state.search_path = pstrdup(namespace_search_path);
 	state.notify_channel = pstrdup(pasqal_jobs_notify_channel);
 	return state;
+}
+
+/*
+ * Does the setting jobs_table name that relation wherever search_path may lead
+ * to?  Without a schema it is looked up as jobs_relation_open does it, which
+ * leaves temporary tables out.
+ */
+static bool
+search_path_suits(Oid relid)
+{
+	List	   *names;
+	int			count = fetch_search_path_array(NULL, 0);
+	Oid		   *path = palloc(count * sizeof(Oid));
+	Oid			found = InvalidOid;
+
+	/* the name is the one that was valid as the call began */
+	(void) SplitIdentifierString(pstrdup(pasqal_jobs_table), '.', &names);
+	if (list_length(names) > 1)
+		return true;
+	(void) fetch_search_path_array(path, count);
+	for (int i = 0; i < count && !OidIsValid(found); i++)
+		found = get_relname_relid(linitial(names), path[i]);
+	return found == relid;
 }
 
 /*
@@ -249,11 +277,18 @@ check_session_state(const Work *work)
 {
 	const SessionState *before = &work->session;
 	const char *changed = NULL;
+	bool		path_changed = false;
 
 	if (GetUserId() != before->role)
 		changed = "role";
 	else if (strcmp(pasqal_jobs_table, before->jobs_table) != 0)
 		changed = "pasqal_jobs.jobs_table";
+	else if (strcmp(namespace_search_path, before->search_path) != 0 &&
+			 !search_path_suits(work->relid))
+	{
+		changed = "search_path";
+		path_changed = true;
+	}
 	else if (strcmp(pasqal_jobs_notify_channel, before->notify_channel) != 0)
 		changed = "pasqal_jobs.notify_channel";
 	if (changed == NULL)
@@ -263,7 +298,12 @@ check_session_state(const Work *work)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cancel_jobs_in_chunks cannot run with a \"%s\" of SET LOCAL", changed),
+				 path_changed ?
+				 errdetail("It ends with the first commit, and the name \"%s\" then means another relation, or none.  Nothing was canceled.",
+						   pasqal_jobs_table) :
 				 errdetail("It ends with the first commit.  Nothing was canceled."),
+				 path_changed ?
+				 errhint("Use SET, and RESET afterwards; or name the schema in pasqal_jobs.jobs_table, too.") :
 				 errhint("Use SET, and RESET afterwards.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -368,6 +408,14 @@ cancel_chunk(Work *work, size_t count, bool wait)
 	work->done += count;
 }
 
+/* Shows a text in pg_stat_activity, which by itself would end the CALL's query_id */
+static void
+report_activity(const Work *work, const char *activity)
+{
+	pgstat_report_activity(STATE_RUNNING, activity);
+	pgstat_report_query_id(work->query_id, true);
+}
+
 /* Shows in pg_stat_activity, in place of the statement, how far the work is */
 static void
 show_progress(const Work *work)
@@ -377,7 +425,7 @@ show_progress(const Work *work)
 									UINT64_FORMAT ", failed " UINT64_FORMAT,
 									batch, jobs_tried(work), work->total, work->canceled, work->failed);
 
-	pgstat_report_activity(STATE_RUNNING, activity);
+	report_activity(work, activity);
 	pfree(activity);
 	pfree(batch);
 }
@@ -436,18 +484,39 @@ compare_reasons(const ListCell *a, const ListCell *b)
 static void
 report_end(const Work *work)
 {
+	List	   *reasons = NIL;
+	uint64		counted = 0;
+	uint64		shown = 0;
+	HASH_SEQ_STATUS status;
+	Reason	   *reason;
 	StringInfoData detail;
-	ListCell   *cell;
+	int			rest;
 
-	list_sort(work->reasons, compare_reasons);
-	initStringInfo(&detail);
-	foreach(cell, work->reasons)
+	hash_seq_init(&status, work->reasons);
+	while ((reason = hash_seq_search(&status)) != NULL)
 	{
-		const Reason *reason = lfirst(cell);
-
-		appendStringInfo(&detail, "%s%s (" UINT64_FORMAT ").", detail.len > 0 ? "\n" : "",
-						 reason->why, reason->jobs);
+		reasons = lappend(reasons, reason);
+		counted += reason->jobs;
 	}
+	list_sort(reasons, compare_reasons);
+
+	initStringInfo(&detail);
+	for (int i = 0; i < Min(list_length(reasons), SHOWN_REASONS); i++)
+	{
+		size_t		len;
+
+		reason = list_nth(reasons, i);
+		len = strlen(reason->why);
+		/* a character may have been cut */
+		appendStringInfo(&detail, "%s%.*s (" UINT64_FORMAT ").", i > 0 ? "\n" : "",
+						 pg_mbcliplen(reason->why, len, len), reason->why, reason->jobs);
+		shown += reason->jobs;
+	}
+	rest = list_length(reasons) - SHOWN_REASONS;
+	if (rest > 0)
+		appendStringInfo(&detail, "\n%s%d more reason%s (" UINT64_FORMAT ").",
+						 counted < work->failed ? "At least " : "", rest, rest > 1 ? "s" : "",
+						 work->failed - shown);
 	ereport(NOTICE,
 			(errmsg("jobs canceled: " UINT64_FORMAT ", failed: " UINT64_FORMAT,
 					work->canceled, work->failed),
@@ -486,11 +555,15 @@ pause_between_chunks(void)
  * a job whose lock is held for long holds up no job that is free.
  */
 static pg_noinline void
-cancel_chunks(Work *work, size_t chunk_size, instr_time start)
+cancel_chunks(Work *work, size_t chunk_size)
 {
-	instr_time	last = start;
 	size_t		end = work->count;
+	instr_time	start;
+	instr_time	last;
 
+	/* the estimate is about chunks, so the time of the list is not counted */
+	INSTR_TIME_SET_CURRENT(start);
+	last = start;
 	check_session_state(work);
 	while (work->done < work->count)
 	{
@@ -519,22 +592,22 @@ cancel_chunks(Work *work, size_t chunk_size, instr_time start)
 
 /* The same with error context, and with the statement shown again at its end */
 static void
-cancel_work_list(Work *work, size_t chunk_size, instr_time start)
+cancel_work_list(Work *work, size_t chunk_size)
 {
 	ErrorContextCallback context = {error_context_stack, committed_context, work};
 
 	error_context_stack = &context;
 	PG_TRY();
 	{
-		cancel_chunks(work, chunk_size, start);
+		cancel_chunks(work, chunk_size);
 	}
 	PG_CATCH();
 	{
-		pgstat_report_activity(STATE_RUNNING, debug_query_string);
+		report_activity(work, debug_query_string);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+	report_activity(work, debug_query_string);
 	error_context_stack = context.previous;
 }
 
@@ -555,7 +628,6 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	Call		call;
 	TupleDesc	result_desc;
 	Work		work = {.call = &call};
-	instr_time	start;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 	HeapTuple	tuple;
@@ -566,7 +638,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cancel_jobs_in_chunks cannot run inside a transaction block"),
 				 errdetail("It commits after each chunk."),
-				 errhint("Call it at top level without BEGIN, not from a function and not behind SECURITY DEFINER or SET clauses; cancel_jobs runs anywhere.")));
+				 errhint("Call it at top level, as the only statement of its message: not after BEGIN, not as in psql -c 'SET ...; CALL ...', not from a function, not behind SECURITY DEFINER or SET clauses.  cancel_jobs runs anywhere.")));
 
 	/* the portal's memory, or a PL's: the commits leave it, an error ends it */
 	call_begin(&call, "cancel_jobs_in_chunks", false);
@@ -580,7 +652,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				 errmsg("chunk_size must be greater than zero"),
 				 errhint("1000 jobs a chunk is the default.")));
 
-	INSTR_TIME_SET_CURRENT(start);
+	work.query_id = pgstat_get_my_query_id();
 	work.session = session_state();
 
 	/* the work list, in a transaction of its own */
@@ -592,7 +664,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	jobs_relation_close(&call.relation);
 	SPI_commit();
 
-	cancel_work_list(&work, chunk_size, start);
+	cancel_work_list(&work, chunk_size);
 	report_end(&work);
 
 	values[0] = Int64GetDatum((int64) work.canceled);

@@ -52,7 +52,9 @@ const Oid	column_types[KIND_COUNT] = {
 
 const Labels label_sets[LABEL_SET_COUNT] = {
 	[LABELS_OF_STATUS] = {
-		"JobStatus", 5, {"PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"}
+		"JobStatus", 5, {"PENDING", "RUNNING", "DONE", "ERROR", "CANCELED"},
+		/* a cancel reads or writes these */
+		{[JOB_PENDING] = true, [JOB_RUNNING] = true, [JOB_CANCELED] = true}
 	},
 	[LABELS_OF_ORIGIN] = {
 		"Origin", 3, {"CLIENT", "AZURE", "UNKNOWN"}

@@ -32,7 +32,7 @@
 #endif
 
 /* 18 lets a module tell its name and version */
-#ifndef PG_MODULE_MAGIC_EXT
+#if PG_VERSION_NUM < 180000
 #define PG_MODULE_MAGIC_EXT(...)	PG_MODULE_MAGIC
 #endif
 

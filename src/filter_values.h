@@ -66,7 +66,7 @@ extern const FilterDef filter_table[FILTER_COUNT];	/* indexed by Filter */
 typedef struct FilterValues
 {
 	int			count;
-	Datum	   *values;			/* not null; uuids sorted, and none twice */
+	Datum	   *values;			/* not null; of a list sorted, and none twice */
 } FilterValues;
 
 typedef struct Filters

@@ -11,11 +11,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "datatype/timestamp.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -301,6 +304,25 @@ sort_and_drop_duplicates(pg_uuid_t *uuids, int count)
 	return kept;
 }
 
+/* Orders values (Datums) as *compare does, a function of PostgreSQL */
+static int
+compare_values(const void *a, const void *b, void *compare)
+{
+	CHECK_FOR_INTERRUPTS();
+	return DatumGetInt32(DirectFunctionCall2Coll(*(PGFunction *) compare, C_COLLATION_OID,
+												 *(const Datum *) a, *(const Datum *) b));
+}
+
+/* The same for texts, and for labels, which of an enum are Oids */
+static int
+drop_repeated_values(FilterValues *values, const LabelColumn *column)
+{
+	PGFunction	compare = column && column->is_enum ? btoidcmp : bttextcmp;
+
+	qsort_arg(values->values, values->count, sizeof(Datum), compare_values, &compare);
+	return (int) qunique_arg(values->values, values->count, sizeof(Datum), compare_values, &compare);
+}
+
 /* Reads all that was given for one filter, even if a part of it is bad */
 static FilterValues
 read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
@@ -355,6 +377,8 @@ read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
 
 	if (uuids)
 		result.count = sort_and_drop_duplicates(uuids, result.count);
+	else if (def->list)
+		result.count = drop_repeated_values(&result, column);
 	return result;
 }
 

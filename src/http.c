@@ -11,6 +11,7 @@
 #include <limits.h>
 
 #include "catalog/namespace.h"
+#include "common/hashfn.h"
 #include "common/string.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -18,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
@@ -119,46 +121,26 @@ read_path(text *path, pg_uuid_t *batch, Problems *problems)
 		problems_add(problems, &problem);
 }
 
-/* Orders strings by their bytes; those that are equal keep their order */
-static int
-compare_given(const void *a, const void *b)
-{
-	const JsonbValue *const *pa = a;
-	const JsonbValue *const *pb = b;
-	const JsonbValue *ga = *pa;
-	const JsonbValue *gb = *pb;
-	int			result = memcmp(ga->val.string.val, gb->val.string.val,
-								Min(ga->val.string.len, gb->val.string.len));
-
-	CHECK_FOR_INTERRUPTS();
-	if (result != 0)
-		return result;
-	if (ga->val.string.len != gb->val.string.len)
-		return ga->val.string.len < gb->val.string.len ? -1 : 1;
-	return ga < gb ? -1 : ga > gb ? 1 : 0;
-}
-
-/* Drops keys that are there twice; the others stay in their order */
+/*
+ * Adds a key that is not that of a filter, unless it is there already.  Keys
+ * with the same hash of 64 bits count as one: the request is bad anyway.
+ */
 static void
-drop_repeated_keys(GivenFilter *keys)
+add_unknown_key(GivenFilter *unknown, HTAB **seen, JsonbValue *key)
 {
-	JsonbValue **sorted = MemoryContextAllocHuge(CurrentMemoryContext,
-												 sizeof(JsonbValue *) * (Size) keys->count + 1);
-	int			kept = 0;
+	HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(uint64), .hcxt = CurrentMemoryContext};
+	uint64		hash;
+	bool		found;
 
-	for (int i = 0; i < keys->count; i++)
-		sorted[i] = &keys->values[i];
-	qsort(sorted, keys->count, sizeof(JsonbValue *), compare_given);
-	for (int i = keys->count - 1; i > 0; i--)
-		if (sorted[i]->val.string.len == sorted[i - 1]->val.string.len &&
-			memcmp(sorted[i]->val.string.val, sorted[i - 1]->val.string.val,
-				   sorted[i]->val.string.len) == 0)
-			sorted[i]->type = jbvNull;	/* not the first of its name */
-
-	for (int i = 0; i < keys->count; i++)
-		if (keys->values[i].type == jbvString)
-			keys->values[kept++] = keys->values[i];
-	keys->count = kept;
+	(void) convert_to_server(key);
+	hash = hash_bytes_extended((const unsigned char *) key->val.string.val, key->val.string.len, 0);
+	if (*seen == NULL)
+		*seen = hash_create("pasqal_jobs unknown keys", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	(void) hash_search(*seen, &hash, HASH_ENTER, &found);
+	if (!found)
+		given_add(unknown, key);
+	else
+		pfree(key->val.string.val);
 }
 
 /*
@@ -172,6 +154,7 @@ read_query_string(text *query_string, GivenFilters *given, Problems *problems)
 	QueryString query;
 	QueryPiece	piece;
 	size_t		len;
+	HTAB	   *unknown_keys = NULL;
 	GivenFilter *prefix = &given->of[FILTER_ID_STARTS_WITH];
 	Problem		no_query = {.type = PROBLEM_NULL, .location = LOCATION_OF_FILTERS};
 
@@ -193,8 +176,7 @@ read_query_string(text *query_string, GivenFilters *given, Problems *problems)
 		CHECK_FOR_INTERRUPTS();
 		if (filter == FILTER_COUNT)
 		{
-			(void) convert_to_server(&name);
-			given_add(&given->unknown, &name);
+			add_unknown_key(&given->unknown, &unknown_keys, &name);
 			continue;
 		}
 		pfree(name.val.string.val);
@@ -210,7 +192,6 @@ read_query_string(text *query_string, GivenFilters *given, Problems *problems)
 
 	if (prefix->present && prefix->values[0].val.string.len == 0)
 		prefix->present = false;
-	drop_repeated_keys(&given->unknown);
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs_http);

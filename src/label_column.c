@@ -10,50 +10,71 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_collation_d.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
+#include "utils/catcache.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "label_column.h"
 
-/* enum_label_oid: the Oid of an enum's label, or InvalidOid */
-Oid
-enum_label_oid(Oid type, const char *label)
+/*
+ * enum_labels
+ *
+ * The labels of an enum as they are now, from the catalog cache: rows of
+ * pg_enum, ordered by label.  To be released with ReleaseSysCacheList; until
+ * then they stay as they are.  A look for a single label would leave an entry
+ * in that cache for each text that is none, and a stranger chooses these texts.
+ */
+CatCList *
+enum_labels(Oid type)
 {
-	return GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-						   ObjectIdGetDatum(type), CStringGetDatum(label));
+	return SearchSysCacheList1(ENUMTYPOIDNAME, ObjectIdGetDatum(type));
 }
 
-/* Does the type belong to this extension? */
-static bool
-type_is_ours(Oid type)
+static Form_pg_enum
+get_label(const CatCList *labels, int i)
 {
-	Oid			extension = getExtensionOfObject(TypeRelationId, type);
+	return (Form_pg_enum) GETSTRUCT(&labels->members[i]->tuple);
+}
 
-	return OidIsValid(extension) &&
-		extension == get_extension_oid("pasqal_jobs", true);
+/* enum_find_label: the Oid of one of the labels of an enum, or InvalidOid */
+Oid
+enum_find_label(const CatCList *labels, const char *label)
+{
+	for (int i = 0; i < labels->n_members; i++)
+		if (strcmp(NameStr(get_label(labels, i)->enumlabel), label) == 0)
+			return get_label(labels, i)->oid;
+	return InvalidOid;
+}
+
+/* enum_labels_kept: does each label of "before" still have its Oid? */
+bool
+enum_labels_kept(const CatCList *before, const CatCList *now)
+{
+	for (int i = 0; before != now && i < before->n_members; i++)
+		if (enum_find_label(now, NameStr(get_label(before, i)->enumlabel)) != get_label(before, i)->oid)
+			return false;
+	return true;
 }
 
 /*
  * label_column_init
  *
- * Fills in how a column is typed.  Returns NULL if it can hold the labels,
- * else a sentence that says why not, or an empty string.
+ * Fills in how a column is typed.  A label that an enum lacks is InvalidOid,
+ * which no value equals.  Returns NULL if the column can hold the labels that
+ * a cancel needs, else a sentence that says why not, or an empty string.
  */
 const char *
 label_column_init(LabelColumn *column, const Labels *labels,
 				  const FormData_pg_attribute *attr)
 {
+	CatCList   *members;
+	const char *reason = NULL;
+
 	column->labels = labels;
 	column->type = getBaseType(attr->atttypid);
 	column->is_enum = type_is_enum(attr->atttypid);
@@ -68,14 +89,15 @@ label_column_init(LabelColumn *column, const Labels *labels,
 	if (!column->is_enum)		/* a domain over an enum has no operators */
 		return "";
 
+	members = enum_labels(column->type);
 	for (int i = 0; i < labels->count; i++)
 	{
-		column->label[i] = enum_label_oid(column->type, labels->label[i]);
-		if (!OidIsValid(column->label[i]))
-			return psprintf("The enum has no label \"%s\".", labels->label[i]);
+		column->label[i] = enum_find_label(members, labels->label[i]);
+		if (labels->required[i] && !OidIsValid(column->label[i]))
+			reason = psprintf("The enum has no label \"%s\".", labels->label[i]);
 	}
-	column->all_labels = !type_is_ours(column->type);
-	return NULL;
+	ReleaseSysCacheList(members);
+	return reason;
 }
 
 /* label_column_param_type: the type of a parameter that the column equals */
@@ -96,16 +118,18 @@ bool
 label_column_read(const LabelColumn *column, const char *text, int len, Datum *value)
 {
 	char		label[NAMEDATALEN];
-	Oid			oid;
 
 	if (len >= NAMEDATALEN || memchr(text, '\0', len))
 		return false;
 	memcpy(label, text, len);
 	label[len] = '\0';
 
-	if (column->all_labels)
+	if (column->is_enum)
 	{
-		oid = enum_label_oid(column->type, label);
+		CatCList   *members = enum_labels(column->type);
+		Oid			oid = enum_find_label(members, label);
+
+		ReleaseSysCacheList(members);
 		*value = ObjectIdGetDatum(oid);
 		return OidIsValid(oid);
 	}
@@ -113,47 +137,50 @@ label_column_read(const LabelColumn *column, const char *text, int len, Datum *v
 	{
 		if (strcmp(column->labels->label[i], label) == 0)
 		{
-			*value = column->is_enum ? ObjectIdGetDatum(column->label[i]) :
-				CStringGetTextDatum(label);
+			*value = CStringGetTextDatum(label);
 			return true;
 		}
 	}
 	return false;
 }
 
+/* Orders labels (pg_enum rows) as their enum does */
+static int
+compare_labels(const ListCell *a, const ListCell *b)
+{
+	float4		x = ((Form_pg_enum) lfirst(a))->enumsortorder;
+	float4		y = ((Form_pg_enum) lfirst(b))->enumsortorder;
+
+	return x < y ? -1 : x > y;
+}
+
 /*
  * label_column_permitted
  *
- * The labels that a filter takes, as a list of C strings: the documented ones,
- * or all of an enum that is not ours in its order.
+ * The labels that a filter takes, as a list of C strings: all of an enum in
+ * its order, or the documented ones.
  */
 List *
 label_column_permitted(const LabelColumn *column)
 {
 	List	   *result = NIL;
-	Relation	rel;
-	Relation	index;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	CatCList   *members;
+	ListCell   *cell;
 
-	if (!column->all_labels)
+	if (!column->is_enum)
 	{
 		for (int i = 0; i < column->labels->count; i++)
 			result = lappend(result, pstrdup(column->labels->label[i]));
 		return result;
 	}
 
-	ScanKeyInit(&key, Anum_pg_enum_enumtypid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(column->type));
-	rel = table_open(EnumRelationId, AccessShareLock);
-	index = index_open(EnumTypIdSortOrderIndexId, AccessShareLock);
-	scan = systable_beginscan_ordered(rel, index, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
-		result = lappend(result, pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel)));
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+	members = enum_labels(column->type);
+	for (int i = 0; i < members->n_members; i++)
+		result = lappend(result, get_label(members, i));
+	list_sort(result, compare_labels);
+	foreach(cell, result)
+		lfirst(cell) = pstrdup(NameStr(((Form_pg_enum) lfirst(cell))->enumlabel));
+	ReleaseSysCacheList(members);
 	return result;
 }
 

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_attribute.h"
 #include "nodes/pg_list.h"
+#include "utils/catcache.h"
 
 #include "labels.h"
 
@@ -18,12 +19,13 @@ typedef struct LabelColumn
 	const Labels *labels;		/* that the API documents */
 	Oid			type;			/* an enum, text or varchar; never a domain */
 	bool		is_enum;
-	bool		all_labels;		/* an enum that is not ours: a filter takes
-								 * any label that it has */
-	Oid			label[MAX_LABELS];	/* the enum's members of "labels" */
+	Oid			label[MAX_LABELS];	/* the enum's members of "labels";
+									 * InvalidOid: it has no such label */
 } LabelColumn;
 
-extern Oid	enum_label_oid(Oid type, const char *label);
+extern CatCList *enum_labels(Oid type);
+extern Oid	enum_find_label(const CatCList *labels, const char *label);
+extern bool enum_labels_kept(const CatCList *before, const CatCList *now);
 extern const char *label_column_init(LabelColumn *column, const Labels *labels,
 									 const FormData_pg_attribute *attr);
 extern Oid	label_column_param_type(const LabelColumn *column);

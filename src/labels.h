@@ -29,6 +29,7 @@ typedef struct Labels
 	const char *type_name;
 	int			count;
 	const char *label[MAX_LABELS];
+	bool		required[MAX_LABELS];	/* a column's enum must have it */
 } Labels;
 
 typedef enum LabelSet

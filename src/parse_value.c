@@ -11,15 +11,8 @@
 #include "parse_value.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/*
- * A double is decided by its first 767 significant decimal digits and by
- * whether any later one is not zero, so longer numbers are cut there.
- */
-#define MAX_SIGNIFICANT_DIGITS	768
 
 #define USECS_PER_SECOND		INT64_C(1000000)
 #define SECONDS_PER_DAY			86400
@@ -34,8 +27,11 @@
 #define PYTHON_DATETIME_MIN		(INT64_C(-62135596800) * USECS_PER_SECOND)
 #define PYTHON_DATETIME_MAX		(INT64_C(253402300800) * USECS_PER_SECOND - 1)
 
-/* Python reads no integer of more characters than this, blanks included */
-#define MAX_INTEGER_CHARACTERS	4300
+/*
+ * Python reads no integer of more characters than this, blanks included; here
+ * this is so of other numbers, too
+ */
+#define MAX_NUMBER_CHARACTERS	4300
 
 typedef struct Text
 {
@@ -132,73 +128,37 @@ count_characters(const char *text, size_t len)
 	return count;
 }
 
-/* A text from which "urn:" and then "uuid:" are taken out while it is read */
-typedef struct UuidText
-{
-	Text		rest;
-	char		window[5];		/* read without "urn:"; may become "uuid:" */
-	size_t		count;			/* of characters in the window */
-} UuidText;
-
-/* Reads the next character that is left; false at the end */
-static bool
-read_uuid_char(UuidText *t, char *c)
-{
-	for (;;)
-	{
-		while (t->count < sizeof(t->window) && t->rest.at < t->rest.end)
-		{
-			if (t->rest.end - t->rest.at >= 4 && memcmp(t->rest.at, "urn:", 4) == 0)
-				t->rest.at += 4;
-			else
-				t->window[t->count++] = *t->rest.at++;
-		}
-		if (t->count < sizeof(t->window) || memcmp(t->window, "uuid:", sizeof(t->window)) != 0)
-			break;
-		t->count = 0;
-	}
-	if (t->count == 0)
-		return false;
-	*c = t->window[0];
-	memmove(t->window, t->window + 1, --t->count);
-	return true;
-}
-
 /*
  * uuid_from_text
  *
- * Thirty-two hexadecimal digits, read as Python's uuid.UUID() does: first
- * every "urn:" is taken out, then every "uuid:", then braces around, then
- * hyphens anywhere.
+ * Thirty-two hexadecimal digits with hyphens anywhere, as Python's uuid.UUID()
+ * reads them; braces around, and "urn:uuid:" before.
  */
 bool
 uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYTES])
 {
-	UuidText	t = {.rest = {text, text + len}};
+	static const char urn[] = "urn:uuid:";
+	Text		t = {text, text + len};
 	unsigned char uuid[PARSE_UUID_BYTES] = {0};
 	int			ndigits = 0;
-	bool		leading = true; /* only braces so far */
-	bool		closing = false;	/* a brace after something else */
-	char		c;
 
-	/* the usual way to write one needs no window */
+	/* the usual way to write one */
 	if (len == PARSE_UUID_TEXT && uuid_prefix_from_text(text, len, result, uuid))
 		return true;
 
-	while (read_uuid_char(&t, &c))
+	if (len > strlen(urn) && memcmp(text, urn, strlen(urn)) == 0)
+		t.at += strlen(urn);
+	if (read_char(&t, '{') && (t.at == t.end || *--t.end != '}'))
+		return false;
+	for (; t.at < t.end; t.at++)
 	{
-		bool		brace = c == '{' || c == '}';
+		int			digit = hex_digit(*t.at);
 
-		if (brace)
-			closing = !leading;
-		else if (closing)
-			return false;
-		leading = leading && brace;
-		if (brace || c == '-')
+		if (*t.at == '-')
 			continue;
-		if (hex_digit(c) < 0 || ndigits == PARSE_UUID_BYTES * 2)
+		if (digit < 0 || ndigits == PARSE_UUID_BYTES * 2)
 			return false;
-		uuid[ndigits / 2] = (unsigned char) (uuid[ndigits / 2] << 4 | hex_digit(c));
+		uuid[ndigits / 2] = (unsigned char) (uuid[ndigits / 2] << 4 | digit);
 		ndigits++;
 	}
 	if (ndigits != PARSE_UUID_BYTES * 2)
@@ -268,7 +228,7 @@ integer_from_text(const char *text, size_t len, int64_t *result)
 	bool		negative = read_sign(&t);
 	int64_t		value = 0;
 
-	if (!at_digit(&t) || count_characters(text, len) > MAX_INTEGER_CHARACTERS)
+	if (!at_digit(&t) || count_characters(text, len) > MAX_NUMBER_CHARACTERS)
 		return false;
 
 	/* collected as a negative number, for there is one more of those */
@@ -328,72 +288,15 @@ boolean_from_text(const char *text, size_t len, bool *result)
 	return false;
 }
 
-/* A decimal number: digits without a point, times a power of 10 */
-typedef struct Decimal
-{
-	char		digits[MAX_SIGNIFICANT_DIGITS + 32];	/* with room for
-														 * "e-99999" */
-	int			ndigits;
-	int64_t		exponent;
-} Decimal;
-
-/* Digits with a point among them, those after MAX_SIGNIFICANT_DIGITS rounded */
+/* Passes digits; are there any? */
 static bool
-read_mantissa(Text *t, Decimal *decimal)
+skip_digits(Text *t)
 {
-	bool		any = false;
-	bool		point = false;
-	bool		lost = false;	/* a digit other than 0 was cut off */
+	const char *start = t->at;
 
-	for (;;)
-	{
-		if (!point && read_char(t, '.'))
-		{
-			point = true;
-			continue;
-		}
-		if (!at_digit(t))
-			break;
-		any = true;
-		if (point)
-			decimal->exponent--;
-		if (decimal->ndigits == MAX_SIGNIFICANT_DIGITS)
-		{
-			decimal->exponent++;
-			lost = lost || *t->at != '0';
-		}
-		else if (decimal->ndigits > 0 || *t->at != '0')
-			decimal->digits[decimal->ndigits++] = *t->at;
+	while (at_digit(t))
 		t->at++;
-	}
-
-	if (decimal->ndigits == 0)
-		decimal->digits[decimal->ndigits++] = '0';
-	else if (lost)
-	{
-		decimal->digits[decimal->ndigits++] = '1';
-		decimal->exponent--;
-	}
-	return any;
-}
-
-/* An optional exponent, which is added to that of the number */
-static bool
-read_exponent(Text *t, Decimal *decimal)
-{
-	int64_t		given = 0;
-	bool		negative;
-
-	if (!read_char(t, 'e') && !read_char(t, 'E'))
-		return true;
-	negative = read_sign(t);
-	if (!at_digit(t))
-		return false;
-	for (; at_digit(t); t->at++)
-		if (given < INT64_C(1000000000000))
-			given = given * 10 + (*t->at - '0');
-	decimal->exponent += negative ? -given : given;
-	return true;
+	return t->at > start;
 }
 
 /*
@@ -405,24 +308,32 @@ static bool
 parse_number(const char *text, size_t len, double *result)
 {
 	Text		t = strip_blanks(text, len);
-	bool		negative = read_sign(&t);
-	Decimal		decimal = {.ndigits = 0};
+	const char *start = t.at;
+	char		copy[MAX_NUMBER_CHARACTERS + 1];
+	bool		digits;
 	double		value;
 
-	if (!read_mantissa(&t, &decimal) || !read_exponent(&t, &decimal) || t.at != t.end)
+	(void) read_sign(&t);
+	digits = skip_digits(&t);
+	if (read_char(&t, '.'))
+		digits = skip_digits(&t) || digits;
+	if (!digits)
+		return false;
+	if (read_char(&t, 'e') || read_char(&t, 'E'))
+	{
+		(void) read_sign(&t);
+		if (!skip_digits(&t))
+			return false;
+	}
+	if (t.at != t.end || t.end - start > MAX_NUMBER_CHARACTERS)
 		return false;
 
-	/* without a point, strtod does not depend on the locale */
-	if (decimal.exponent > 99999)
-		decimal.exponent = 99999;
-	if (decimal.exponent < -99999)
-		decimal.exponent = -99999;
-	(void) snprintf(decimal.digits + decimal.ndigits, sizeof(decimal.digits) - (size_t) decimal.ndigits,
-					"e%d", (int) decimal.exponent);
-	value = strtod(decimal.digits, NULL);
+	memcpy(copy, start, (size_t) (t.end - start));
+	copy[t.end - start] = '\0';
+	value = strtod(copy, NULL);
 	if (isinf(value))
 		return false;
-	*result = negative ? -value : value;
+	*result = value;
 	return true;
 }
 

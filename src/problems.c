@@ -14,6 +14,7 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/json.h"
 
 #include "problems.h"
 
@@ -23,6 +24,17 @@
  */
 #define KEY_IN_MESSAGE	64
 #define KEY_IN_DETAIL	256
+
+/*
+ * The first entry about a filter lists all permitted labels.  Later ones do
+ * until all these lists have so many bytes: an enum may have a thousand labels,
+ * and a request a thousand bad values.
+ */
+#define LABELS_IN_BODY		(1024 * 1024)
+#define LABELS_IN_DETAIL	(32 * 1024)
+
+/* So many bytes of labels are enough for a hint */
+#define LABELS_IN_HINT		1000
 
 typedef struct ProblemDef
 {
@@ -37,58 +49,58 @@ typedef struct ProblemDef
 static const ProblemDef problem_table[] = {
 	[PROBLEM_UUID] = {
 		"value is not a valid uuid", "type_error.uuid", NULL,
-		gettext_noop("value of filter \"%s\" must be a uuid"),
-		gettext_noop("Write a uuid as 32 hexadecimal digits, with or without hyphens.")
+		"value of filter \"%s\" must be a uuid",
+		"Write a uuid as 32 hexadecimal digits, with or without hyphens."
 	},
 	[PROBLEM_INTEGER] = {
 		"value is not a valid integer", "type_error.integer", NULL,
-		gettext_noop("value of filter \"%s\" must be an integer"),
-		gettext_noop("Write an integer as digits with an optional sign, without fraction or exponent.")
+		"value of filter \"%s\" must be an integer",
+		"Write an integer as digits with an optional sign, without fraction or exponent."
 	},
 	[PROBLEM_BOOLEAN] = {
 		"value could not be parsed to a boolean", "type_error.bool", NULL,
-		gettext_noop("value of filter \"%s\" must be a boolean"),
-		gettext_noop("Write true or false.")
+		"value of filter \"%s\" must be a boolean",
+		"Write true or false."
 	},
 	[PROBLEM_DATETIME] = {
 		"invalid datetime format", "value_error.datetime", NULL,
-		gettext_noop("value of filter \"%s\" must be a date and time"),
-		gettext_noop("Write 2023-03-23T10:41:36+00:00 (without an offset it is UTC), or Unix seconds.")
+		"value of filter \"%s\" must be a date and time",
+		"Write 2023-03-23T10:41:36+00:00 (without an offset it is UTC), or Unix seconds."
 	},
 	[PROBLEM_TEXT] = {
 		"str type expected", "type_error.str", NULL,
-		gettext_noop("value of filter \"%s\" must be a text"),
-		gettext_noop("Write the value as a JSON string.")
+		"value of filter \"%s\" must be a text",
+		"Write the value as a JSON string."
 	},
 	[PROBLEM_EMPTY_TEXT] = {
 		"ensure this value has at least 1 characters", "value_error.any_str.min_length",
 		"{\"limit_value\": 1}",
-		gettext_noop("value of filter \"%s\" must not be empty"),
-		gettext_noop("An empty prefix would match every job of the batch.  Leave the filter out if that is meant.")
+		"value of filter \"%s\" must not be empty",
+		"An empty prefix would match every job of the batch.  Leave the filter out if that is meant."
 	},
 	[PROBLEM_LABEL] = {
 		"value is not a valid enumeration member; permitted: ", "type_error.enum", NULL,
-		gettext_noop("value of filter \"%s\" must be one of the permitted labels"),
+		"value of filter \"%s\" must be one of the permitted labels",
 		NULL
 	},
 	[PROBLEM_NULL] = {
 		"none is not an allowed value", "type_error.none.not_allowed", NULL,
-		gettext_noop("value of filter \"%s\" must not be null"),
-		gettext_noop("A filter that is null would not narrow the cancel.  Leave it out, or give it a value.")
+		"value of filter \"%s\" must not be null",
+		"A filter that is null would not narrow the cancel.  Leave it out, or give it a value."
 	},
 	[PROBLEM_EMPTY_LIST] = {
 		"ensure this value has at least 1 items", "value_error.list.min_items",
 		"{\"limit_value\": 1}",
-		gettext_noop("list of filter \"%s\" must not be empty"),
-		gettext_noop("An empty list would match every job of the batch.  Leave the filter out if that is meant.")
+		"list of filter \"%s\" must not be empty",
+		"An empty list would match every job of the batch.  Leave the filter out if that is meant."
 	},
 	[PROBLEM_NO_OBJECT] = {
 		"value is not a valid dict", "type_error.dict", NULL, NULL,
-		gettext_noop("Write the filters as a JSON object, for example {\"status\": \"PENDING\"}; {} means every job of the batch.")
+		"Write the filters as a JSON object, for example {\"status\": \"PENDING\"}; {} means every job of the batch."
 	},
 	[PROBLEM_UNKNOWN_KEY] = {
 		"extra fields not permitted", "value_error.extra", NULL,
-		gettext_noop("unrecognized filter \"%s\""),
+		"unrecognized filter \"%s\"",
 		NULL
 	},
 };
@@ -137,33 +149,51 @@ append_repr(StringInfo list, const char *label)
 	appendStringInfoChar(list, quote);
 }
 
-/* Labels with commas between, for the API or for a person */
-static char *
-label_list(const List *labels, bool repr)
+/*
+ * Makes the texts that list the labels of a column: in the API's message, in
+ * its ctx, and in the hint if this is the first problem.
+ */
+static void
+list_labels(Problems *problems, const LabelColumn *column)
 {
-	StringInfoData list;
+	List	   *permitted = label_column_permitted(column);
+	StringInfoData labels;
+	StringInfoData ctx;
+	StringInfoData hint;
 	const ListCell *cell;
 
-	initStringInfo(&list);
-	foreach(cell, labels)
+	initStringInfo(&labels);
+	initStringInfo(&ctx);
+	initStringInfo(&hint);
+	appendStringInfoString(&ctx, "{\"enum_values\": [");
+	foreach(cell, permitted)
 	{
-		if (list.len > 0)
-			appendStringInfoString(&list, ", ");
-		if (repr)
-			append_repr(&list, lfirst(cell));
-		else
-			appendStringInfoString(&list, lfirst(cell));
+		const char *comma = cell == list_head(permitted) ? "" : ", ";
+		const char *label = lfirst(cell);
+
+		appendStringInfoString(&labels, comma);
+		append_repr(&labels, label);
+		appendStringInfoString(&ctx, comma);
+		escape_json(&ctx, label);
+		if (hint.len < LABELS_IN_HINT)
+			appendStringInfo(&hint, "%s%s", comma, label);
 	}
-	return list.data;
+	appendStringInfoString(&ctx, "]}");
+	problems->column = column;
+	problems->labels = labels.data;
+	problems->ctx = ctx.data;
+	if (problems->count == 1 && permitted != NIL)
+		problems->hint = psprintf("Permitted labels: %s%s", hint.data,
+								  hint.len < LABELS_IN_HINT ? "." : ", ...");
 }
 
-/* One entry of the 422 body's "detail" */
+/* One entry of the 422 body's "detail"; labels are part of its message */
 static void
-append_entry(Output *out, const Problem *problem, const List *permitted)
+append_entry(Output *out, const Problem *problem, const char *labels, const char *ctx)
 {
 	const ProblemDef *def = &problem_table[problem->type];
 	const ProblemLocation *location = &problem->location;
-	char	   *msg = psprintf("%s%s", def->msg, label_list(permitted, true));
+	char	   *msg = psprintf("%s%s", def->msg, labels);
 
 	output_append_literal(out, "{\"loc\": [\"");
 	output_append_string(out, location->part);
@@ -174,32 +204,41 @@ append_entry(Output *out, const Problem *problem, const List *permitted)
 		output_append_json_string(out, location->name, location->name_len);
 	}
 	if (location->index >= 0)
-		output_append_string(out, psprintf(", %d", location->index));
+	{
+		char		index[16];
+
+		output_append(out, index, snprintf(index, sizeof(index), ", %d", location->index));
+	}
 	output_append_literal(out, "], \"msg\": ");
 	output_append_json_string(out, msg, strlen(msg));
 	output_append_literal(out, ", \"type\": \"");
 	output_append_string(out, def->type);
 	output_append_literal(out, "\"");
-	if (def->ctx)
+	if (ctx)
 	{
 		output_append_literal(out, ", \"ctx\": ");
-		output_append_string(out, def->ctx);
-	}
-	if (permitted != NIL)
-	{
-		const ListCell *cell;
-
-		output_append_literal(out, ", \"ctx\": {\"enum_values\": [");
-		foreach(cell, permitted)
-		{
-			if (cell != list_head(permitted))
-				output_append_literal(out, ", ");
-			output_append_json_string(out, lfirst(cell), strlen(lfirst(cell)));
-		}
-		output_append_literal(out, "]}");
+		output_append_string(out, ctx);
 	}
 	output_append_literal(out, "}");
 	pfree(msg);
+}
+
+/* The same for a label that is not permitted */
+static void
+append_label_entry(Problems *problems, const Problem *problem)
+{
+	size_t		limit = problems->limit == PROBLEMS_NO_LIMIT ? LABELS_IN_BODY : LABELS_IN_DETAIL;
+	bool		first = problems->column != problem->permitted;
+
+	if (first)
+		list_labels(problems, problem->permitted);
+	if (first || problems->label_bytes < limit)
+	{
+		append_entry(&problems->entries, problem, problems->labels, problems->ctx);
+		problems->label_bytes += strlen(problems->labels) + strlen(problems->ctx);
+	}
+	else
+		append_entry(&problems->entries, problem, "...", NULL);
 }
 
 /* The problem in words, as the message of an error */
@@ -211,16 +250,16 @@ problem_message(const Problem *problem)
 	char	   *message;
 
 	if (strcmp(location->part, "path") == 0)
-		return pstrdup(_("batch must not be null"));
+		return pstrdup("batch must not be null");
 	if (location->name == NULL)
-		return pstrdup(problem->type == PROBLEM_NULL ? _("filters must not be null") :
-					   _("filters must be a JSON object"));
+		return pstrdup(problem->type == PROBLEM_NULL ? "filters must not be null" :
+					   "filters must be a JSON object");
 
 	name = pnstrdup(location->name,
 					pg_mbcliplen(location->name, location->name_len, KEY_IN_MESSAGE));
-	message = psprintf(_(problem_table[problem->type].message), name);
+	message = psprintf(problem_table[problem->type].message, name);
 	return location->index > 0 ?
-		psprintf(_("%s (value %d of the list)"), message, location->index + 1) : message;
+		psprintf("%s (value %d of the list)", message, location->index + 1) : message;
 }
 
 /*
@@ -233,8 +272,8 @@ void
 problems_add(Problems *problems, const Problem *problem)
 {
 	Problem		shown = *problem;
-	List	   *permitted = NIL;
-	const char *hint = problem->hint ? problem->hint : problem_table[problem->type].hint;
+	const ProblemDef *def = &problem_table[problem->type];
+	const char *hint = problem->hint ? problem->hint : def->hint;
 
 	problems->count++;
 	if (problems->count > problems->limit)
@@ -243,22 +282,19 @@ problems_add(Problems *problems, const Problem *problem)
 	if (problems->limit != PROBLEMS_NO_LIMIT && shown.location.name)
 		shown.location.name_len = pg_mbcliplen(shown.location.name, shown.location.name_len,
 											   KEY_IN_DETAIL);
-	if (problem->type == PROBLEM_LABEL)
-		permitted = label_column_permitted(problem->permitted);
-
 	if (problems->count == 1)
 	{
 		output_init(&problems->entries, CurrentMemoryContext, MaxAllocSize / 2, too_many_problems);
 		problems->message = problem_message(&shown);
-		if (permitted != NIL)
-			problems->hint = psprintf(_("Permitted labels: %s."), label_list(permitted, false));
-		else
-			problems->hint = hint ? pstrdup(_(hint)) : NULL;
+		problems->hint = hint ? pstrdup(hint) : NULL;
 	}
 	else
 		output_append_literal(&problems->entries, ", ");
-	append_entry(&problems->entries, &shown, permitted);
-	list_free_deep(permitted);
+
+	if (problem->type == PROBLEM_LABEL)
+		append_label_entry(problems, &shown);
+	else
+		append_entry(&problems->entries, &shown, "", def->ctx);
 }
 
 /*

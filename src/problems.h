@@ -59,6 +59,10 @@ typedef struct Problems
 	Output		entries;		/* their JSON, comma between */
 	char	   *message;		/* the first one in words */
 	char	   *hint;			/* for the first one */
+	const LabelColumn *column;	/* whose labels the next two list */
+	char	   *labels;			/* as the API's message does */
+	char	   *ctx;			/* as its ctx does */
+	size_t		label_bytes;	/* of these lists, in all entries */
 } Problems;
 
 #define PROBLEMS_NO_LIMIT	PG_UINT64_MAX

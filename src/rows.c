@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "call.h"
@@ -28,7 +29,7 @@ typedef struct Rows
 	const JobsRelation *relation;
 	MemoryContext row_context;	/* for one row; reset with each */
 	Output		job;			/* the jsonb of one row, reused */
-	Oid			labels[MAX_LABELS]; /* of our own JobStatus */
+	CatCList   *labels;			/* of our own JobStatus, as a preview began */
 } Rows;
 
 static void
@@ -109,44 +110,47 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A row (id, status, error) of a preview */
+/*
+ * A row (id, status, error) of a preview.  The status column may be of another
+ * type than ours, which has the label of the same text or none.
+ */
 static void
-put_foreseen(const pg_uuid_t *id, JobStatus status, const char *why, void *arg)
+put_foreseen(const pg_uuid_t *id, NullableDatum status, const char *why, void *arg)
 {
 	Rows	   *rows = arg;
 	MemoryContext old = MemoryContextSwitchTo(rows->row_context);
 	Datum		values[3] = {UUIDPGetDatum(id), (Datum) 0, (Datum) 0};
-	bool		nulls[3] = {false, status == JOB_STATUS_OTHER, why == NULL};
+	bool		nulls[3] = {false, true, why == NULL};
 
-	if (status != JOB_STATUS_OTHER)
-		values[1] = ObjectIdGetDatum(rows->labels[status]);
+	if (!status.isnull)
+	{
+		Oid			label = enum_find_label(rows->labels, job_status_text(rows->relation, status.value, false));
+
+		values[1] = ObjectIdGetDatum(label);
+		nulls[1] = !OidIsValid(label);
+	}
 	if (why)
 		values[2] = CStringGetTextDatum(why);
 	put_row(rows, values, nulls, old);
 }
 
 /*
- * Looks up the labels of the status column, which is of our own type.  Raises
- * 55000 if one is not there, or is not the one that it was.
+ * Releases the labels of our own JobStatus.  Raises 55000 if one of them has
+ * another name by now, under which a row would show it.
  */
 static void
-look_up_labels(Rows *rows, bool again)
+release_labels(Rows *rows, Oid type)
 {
-	Oid			type = TupleDescAttr(rows->result->setDesc, 1)->atttypid;
-	const Labels *labels = &label_sets[LABELS_OF_STATUS];
+	CatCList   *now = enum_labels(type);
+	bool		kept = enum_labels_kept(rows->labels, now);
 
-	for (int i = 0; i < labels->count; i++)
-	{
-		Oid			label = enum_label_oid(type, labels->label[i]);
-
-		if (!OidIsValid(label) || (again && label != rows->labels[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("type %s does not have its label \"%s\"",
-							format_type_be(type), labels->label[i]),
-					 errhint("Call again when the type has its labels back.")));
-		rows->labels[i] = label;
-	}
+	ReleaseSysCacheList(now);
+	ReleaseSysCacheList(rows->labels);
+	if (!kept)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a label of type %s was renamed during the call", format_type_be(type)),
+				 errhint("Call again when the change is complete.")));
 }
 
 PG_FUNCTION_INFO_V1(cancel_jobs_preview);
@@ -156,22 +160,24 @@ PG_FUNCTION_INFO_V1(cancel_jobs_preview);
  *		returns table (id uuid, status JobStatus, error text)
  *
  * What a cancel would do now.  The status of a job that is not found, or whose
- * status is not one of ours, is null.
+ * status our own JobStatus has no label for, is null.
  */
 Datum
 cancel_jobs_preview(PG_FUNCTION_ARGS)
 {
 	Call		call;
 	Rows		rows;
+	Oid			type;
 
 	call_begin(&call, "cancel_jobs_preview()", true);
 	call_read_arguments(&call, fcinfo);
 	call_open(&call);
 
 	init_rows(&rows, fcinfo, &call);
-	look_up_labels(&rows, false);
+	type = TupleDescAttr(rows.result->setDesc, 1)->atttypid;
+	rows.labels = enum_labels(type);
 	preview(&call.request, put_foreseen, &rows);
-	look_up_labels(&rows, true);
+	release_labels(&rows, type);
 
 	call_end(&call);
 	return (Datum) 0;

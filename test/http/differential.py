@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import random
+import re
 import sys
 import unicodedata
 from collections import Counter
@@ -160,8 +161,8 @@ def python_only(kind: str, text: str, complaint: Optional[Dict[str, Any]]) -> Op
         return "U+0000" if "\0" in text else None
     foreign_digit = any(not c.isascii() and unicodedata.category(c) == "Nd" for c in text)
     if kind == "uuid":
-        digits = text.replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
-        return None if all(c in "0123456789abcdefABCDEF" for c in digits) else "Python's spellings of a uuid"
+        plain = re.fullmatch(r"(urn:uuid:)?(\{[-0-9a-fA-F]*\}|[-0-9a-fA-F]*)", text)
+        return None if plain else "Python's spellings of a uuid"
     if kind in ("integer", "datetime") and (foreign_digit or "_" in text):
         return "Python's spellings of a number"
     if kind == "datetime":

@@ -19,8 +19,8 @@ filters.c|OPERATOR\(pg_catalog\.>\) 0\)|OPERATOR(pg_catalog.>=) 0)
 filters.c|def->list \? i : -1|i
 filters.c|return PROBLEM_EMPTY_TEXT|return PROBLEM_TEXT
 filters.c|i < given->unknown\.count|i < given->unknown.count - 1
-http.c|keys->count - 1; i > 0|keys->count - 1; i > 1
-label_column.c|column->all_labels = !type_is_ours|column->all_labels = type_is_ours
+http.c|if \(!found\)|if (found)
+label_column.c|return OidIsValid\(oid\)|return true
 parse_value.c|if \(west\)|if (!west)
 parse_value.c|memset\(high, 0xFF|memset(high, 0xFE
 parse_value.c|> MILLISECOND_WATERSHED|>= MILLISECOND_WATERSHED

@@ -38,11 +38,11 @@ INSERT INTO oracle.problems VALUES
 	('prefix', 'str type expected', 'type_error.str', NULL),
 	('empty prefix', 'ensure this value has at least 1 characters', 'value_error.any_str.min_length', '{"limit_value": 1}');
 
--- The labels that a filter takes (section 2): all of an enum of the application's own
+-- The labels that a filter takes (section 2): all of an enum, or the documented ones
 CREATE FUNCTION oracle.labels(what text) RETURNS text[] LANGUAGE sql STABLE AS $$
 SELECT coalesce((SELECT array_agg(enumlabel ORDER BY enumsortorder)
 	FROM pg_attribute JOIN pg_enum ON enumtypid = atttypid
-	WHERE attrelid = current_setting('pasqal_jobs.jobs_table')::regclass AND attname = what AND atttypid::regtype::text NOT IN ('jobstatus', 'origin')),
+	WHERE attrelid = current_setting('pasqal_jobs.jobs_table')::regclass AND attname = what),
 	CASE what WHEN 'status' THEN '{PENDING,RUNNING,DONE,ERROR,CANCELED}'::text[] WHEN 'origin' THEN '{CLIENT,AZURE,UNKNOWN}' END)
 $$;
 
@@ -56,7 +56,7 @@ $$;
 
 CREATE FUNCTION oracle.read_uuid(t text) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-	digits text := replace(btrim(replace(replace(t, 'urn:', ''), 'uuid:', ''), '{}'), '-', '');
+	digits text := replace(regexp_replace(regexp_replace(t, '^urn:uuid:', ''), '^\{(.*)\}$', '\1'), '-', '');
 BEGIN
 	IF digits ~ '^[0-9a-fA-F]{32}$' THEN
 		RETURN digits::uuid;

@@ -180,7 +180,7 @@ $$;
 CREATE FUNCTION oracle.bad_uuid() RETURNS text LANGUAGE sql AS $$
 SELECT oracle.pick('', 'x', left(u, 35), u || '0', ' ' || u, u || E'\n', overlay(u PLACING 'g' FROM 3), '0x' || left(u, 30), 'urn:urn:' || u, '-' || u || '-',
 	'{{' || u || '}', overlay(u PLACING '{' FROM 5 FOR 0), 'urn' || u, 'uuid:' || u, 'URN:UUID:' || u, '}' || u || '{', U&'\FF10' || substr(u, 2), u || ',' || u,
-	'uurn:uid:' || u, '''; DROP TABLE jobs; --')
+	'uurn:uid:' || u, '{urn:uuid:' || u || '}', 'urn:uuid:{' || u || '}', '''; DROP TABLE jobs; --')
 FROM (SELECT md5(random()::text)::uuid::text AS u) AS x
 $$;
 

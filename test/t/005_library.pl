@@ -56,6 +56,19 @@ cmp_ok(added_by(q{PERFORM cancel_jobs(md5('batch')::uuid);}), '<', 100, 'a thous
 cmp_ok(added_by(q{PERFORM cancel_jobs(md5('batch')::uuid, '{"x": 1}');}), '<', 100, '... nor do errors');
 cmp_ok(added_by(q{CALL cancel_jobs_in_chunks(md5('batch')::uuid, '{}', 10, a, b);}), '<', 100, '... nor do chunks that are refused');
 
+# The plan of a statement follows from how many values a filter has, and a value
+# that is there twice is one
+is($node->safe_psql('postgres', q{
+	SELECT count(cancel_jobs(md5('batch')::uuid, jsonb_build_object('status', array_fill('PENDING'::text, ARRAY[n]))) || cancel_jobs(md5('batch')::uuid, jsonb_build_object('user_id', array_fill('x'::text, ARRAY[n]))))
+	FROM generate_series(1, 20) AS n;
+	SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'CachedPlanSource' AND ident LIKE 'UPDATE%'}), "20\n2", 'repeated values take no plan of their own');
+
+# ... and a call of the endpoint nothing in that of the statement
+cmp_ok($node->safe_psql('postgres', q{
+	SELECT max((SELECT sum(total_bytes) / 1024 FROM pg_backend_memory_contexts WHERE code = 200 AND n = 2000))
+	FROM generate_series(1, 2000) AS n, LATERAL (SELECT status_code FROM cancel_jobs_http(md5('batch'), 'user_id=' || repeat('x', 20000) || n)) AS c (code)}),
+	'<', 10000, 'calls of one statement take the memory of one');
+
 my $chunks = q{
 	CREATE PROCEDURE many(n int) LANGUAGE plpgsql AS $$
 	DECLARE

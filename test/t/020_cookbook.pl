@@ -208,6 +208,16 @@ my %effects = (
 		measure_lag($standby, $_) foreach $ENV{COOKBOOK_JOBS} ? ('0', '50ms', '200ms') : ();
 		$standby->stop;
 	},
+	'Chunks from a scheduler' => sub {
+		run_entry($_[0]);
+		is(answer($canceled), '14|1', 'canceled');
+		my @psql = ('psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db));
+		my ($set, $call) = ("SET pasqal_jobs.chunk_pause = '250ms'", "CALL cancel_jobs_in_chunks('$batch[2]')");
+		IPC::Run::run([ @psql, '-c', "$set; $call" ], '>', \my $out, '2>', \my $err);
+		like($err, qr/ERROR:  cancel_jobs_in_chunks cannot run inside a transaction block/, 'two statements in one message are refused');
+		IPC::Run::run([ @psql, '-c', $set, '-c', $call ], '>', \$out, '2>', \$err);
+		is($out, "14|6\n", '... and in two not');
+	},
 	'A bound for people' => sub {
 		run_entry($_[0]);
 		is((run_as('operator', 'SHOW pasqal_jobs.max_jobs'))[1], '10000', 'the bound holds in the next session');
@@ -373,6 +383,21 @@ my %effects = (
 		run_entry($_[0]);
 		is(answer("SELECT count(*) FILTER (WHERE state = 'CANCELED' AND ended = changed), count(*) FILTER (WHERE state = 'CANCELED') FROM tasks WHERE batch = '$batch[3]'"), '10|10', 'canceled in the table beneath');
 		is(answer($canceled), '0|', '... and nowhere else');
+	},
+	'Labels of your own' => sub {
+		run_entry($_[0]);
+		run_as('owner', "UPDATE jobs SET status = 'CANCELING', origin = 'OVH' WHERE batch_id = '$batch[1]' AND status = 'RUNNING'");
+		like((run_as('operator', "SELECT error, count(*) FROM cancel_jobs_rows('$batch[1]', '{\"status\": [\"PENDING\", \"CANCELING\"]}') GROUP BY 1 ORDER BY 1"))[1],
+			qr/^Job cannot be canceled: its status is CANCELING\|4\n\|10$/, 'the new label is a value of the filter');
+		# what a dump has of it, and of a label that was added to the extension's type
+		answer("SELECT create_jobs_table('others')");
+		answer("ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
+		answer("INSERT INTO others (batch_id, project_id, runs, status) SELECT batch_id, project_id, runs, 'CANCELING' FROM jobs");
+		answer('CREATE DATABASE restored');
+		IPC::Run::run([ 'pg_dump', '-d', $node->connstr($db) ], '|', [ 'psql', '-Xq', '-d', $node->connstr('restored') ], '>', \my $out, '2>', \my $err);
+		like($err, qr/ERROR:  invalid input value for enum public\.jobstatus: "CANCELING"$/m, 'a label that was added to the extension is not dumped');
+		is($node->safe_psql('restored', "SELECT count(*), count(*) FILTER (WHERE status = 'CANCELING'), (SELECT count(*) FROM others) FROM jobs"), '60|4|0',
+			'... nor is a table with it, but one with an enum of its own');
 	},
 	'Purge old jobs' => sub {
 		answer("UPDATE jobs SET created_at = '2023-01-01 12:00', end_timestamp = now() - interval '100 days' WHERE status = 'DONE' AND creation_order < 20;

@@ -14,7 +14,7 @@ my $batch = "'b0000000-0000-4000-8000-000000000001'";
 
 my $node = PostgreSQL::Test::Cluster->new('chunks');
 $node->init(allows_streaming => 1);
-$node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_wal_size = 4GB\nshared_buffers = 256MB");
+$node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_wal_size = 4GB\nshared_buffers = 256MB\nshared_preload_libraries = 'pg_stat_statements'");
 $node->start;
 $node->safe_psql('postgres', qq{
 	CREATE EXTENSION pasqal_jobs;
@@ -98,6 +98,40 @@ like($node->safe_psql('postgres', qq{
 	CALL cancel_jobs_in_chunks($batch, '{"status": "PENDING"}', 10);
 	SELECT CASE WHEN clock_timestamp() - at BETWEEN '0.1 s' AND '10 s' THEN 'paused' END FROM began;
 	DROP TABLE began}), qr/^20\|\d+\npaused$/, 'the pause is as long as it says');
+
+# The query_id is the CALL's in each chunk
+is($node->safe_psql('postgres', qq{
+	CREATE EXTENSION pg_stat_statements;
+	CREATE TABLE seen (query_id bigint);
+	CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+		INSERT INTO seen SELECT query_id FROM pg_stat_activity WHERE pid = pg_backend_pid();
+		RETURN NULL;
+	END \$\$;
+	CREATE TRIGGER see AFTER UPDATE ON jobs EXECUTE FUNCTION see();
+	UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30;
+	TRUNCATE seen;
+	CALL cancel_jobs_in_chunks($batch, '{"status": "PENDING"}', 10);
+	SELECT count(*), string_agg(DISTINCT left(query, 26), ' ') FROM seen JOIN pg_stat_statements ON query_id = queryid;
+	DROP FUNCTION see CASCADE;
+	DROP TABLE seen}), "30|0\n3|CALL cancel_jobs_in_chunks", 'query_id stays that of the CALL');
+
+# What is left is estimated by the chunks, not by the time that the list took
+(undef, undef, my $notices) = $node->psql('postgres', qq{
+	CREATE FUNCTION slow_list() RETURNS bool LANGUAGE plpgsql AS \$\$ BEGIN
+		PERFORM pg_sleep(4) WHERE current_setting('test.slow', true) = 'yes';
+		PERFORM set_config('test.slow', 'no', false);
+		RETURN true;
+	END \$\$;
+	CREATE VIEW slow_jobs AS SELECT * FROM jobs WHERE slow_list();
+	CREATE FUNCTION slow_chunk() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_sleep(1.1); RETURN NULL; END \$\$;
+	UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 20;
+	CREATE TRIGGER slow_chunk AFTER UPDATE ON jobs EXECUTE FUNCTION slow_chunk();
+	SET test.slow = 'yes';
+	SET pasqal_jobs.jobs_table = 'slow_jobs';
+	CALL cancel_jobs_in_chunks($batch, '{"status": "PENDING"}', 10);
+	DROP FUNCTION slow_chunk CASCADE;
+	DROP VIEW slow_jobs});
+like($notices, qr/NOTICE:  canceled 10 of 20 jobs \(50 %\), about [1-4] s left/, 'the time of the list is not part of the estimate');
 
 # The places of jobs that are gone may be those of jobs that are not in the list
 $node->safe_psql('postgres', qq{

@@ -21,6 +21,7 @@ from common import (
     peak_memory, progress, put_back, query, ratio, record, report, rows, run_rounds, seconds, spread, table,
 )  # fmt: skip
 from growth import measure_growth, measure_many
+from held import measure_held
 from queues import measure_queues
 
 SIZES = [1, 10, 100, 1000] if QUICK else [1, 10, 100, 1000, 10_000, 100_000]
@@ -457,6 +458,7 @@ parts = {
     "toast": measure_toast,
     "memory": measure_memory,
     "queues": lambda: measure_queues(contenders),
+    "held": measure_held,
     "clients": measure_clients,
     "growth": measure_growth,
     "many": measure_many,

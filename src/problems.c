@@ -266,7 +266,7 @@ problem_message(const Problem *problem)
  * problems_add
  *
  * Adds one problem; problems are added in the order in which they are to be
- * reported.  Nothing that *problem points to is needed afterwards.
+ * reported.  Nothing that *problem points to is read afterwards.
  */
 void
 problems_add(Problems *problems, const Problem *problem)

@@ -60,72 +60,49 @@ typedef enum CheckedSettingIndex
 	CHECKED_CHUNK_PAUSE
 } CheckedSettingIndex;
 
-/* A setting whose placeholder may have been invalid */
+/* A setting whose placeholder may have been invalid: words, or a number from 0 */
 typedef struct CheckedSetting
 {
 	const char *name;
-	bool		(*is_valid) (const char *text);
+	const struct config_enum_entry *words;	/* NULL: a number */
+	int			unit;			/* of the number: 0, or GUC_UNIT_... */
 	const char *values;			/* for a hint */
 	char	   *invalid;		/* the invalid placeholder, or NULL */
 	ValueOrigin needed;			/* values of an earlier origin do not count */
 	ValueOrigin origin;			/* of the value now */
 } CheckedSetting;
 
-static bool
-is_one_of(const struct config_enum_entry *entry, const char *text)
-{
-	for (; entry->name; entry++)
-		if (pg_strcasecmp(text, entry->name) == 0)
-			return true;
-	return false;
-}
-
-static bool
-is_date_filter(const char *text)
-{
-	return is_one_of(date_filters, text);
-}
-
-static bool
-is_locked_jobs(const char *text)
-{
-	return is_one_of(locked_jobs, text);
-}
-
-static bool
-is_count(const char *text)
-{
-	int			value;
-
-	return parse_int(text, &value, 0, NULL) && value >= 0;
-}
-
-static bool
-is_time(const char *text)
-{
-	int			value;
-
-	return parse_int(text, &value, GUC_UNIT_MS, NULL) && value >= 0;
-}
-
 static CheckedSetting checked_settings[] = {
 	[CHECKED_DATE_FILTER] = {
-		.name = "pasqal_jobs.date_filter", .is_valid = is_date_filter,
+		.name = "pasqal_jobs.date_filter", .words = date_filters,
 		.values = "execution, creation"
 	},
 	[CHECKED_LOCKED_JOBS] = {
-		.name = "pasqal_jobs.locked_jobs", .is_valid = is_locked_jobs,
+		.name = "pasqal_jobs.locked_jobs", .words = locked_jobs,
 		.values = "wait, skip"
 	},
 	[CHECKED_MAX_JOBS] = {
-		.name = "pasqal_jobs.max_jobs", .is_valid = is_count,
+		.name = "pasqal_jobs.max_jobs",
 		.values = "0 (no limit) to 2147483647"
 	},
 	[CHECKED_CHUNK_PAUSE] = {
-		.name = "pasqal_jobs.chunk_pause", .is_valid = is_time,
+		.name = "pasqal_jobs.chunk_pause", .unit = GUC_UNIT_MS,
 		.values = "0 to 2147483647 ms; valid units are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\""
 	},
 };
+
+static bool
+is_valid(const CheckedSetting *setting, const char *text)
+{
+	int			number;
+
+	if (setting->words == NULL)
+		return parse_int(text, &number, setting->unit, NULL) && number >= 0;
+	for (const struct config_enum_entry *word = setting->words; word->name; word++)
+		if (pg_strcasecmp(text, word->name) == 0)
+			return true;
+	return false;
+}
 
 /* Check hook of the checked settings: passes on where a value comes from */
 static bool
@@ -143,35 +120,18 @@ check_origin(int *newval, void **extra, GucSource source)
 	return true;
 }
 
-static void
-assign_origin(CheckedSettingIndex setting, void *extra)
-{
-	checked_settings[setting].origin = extra ? *(ValueOrigin *) extra : FROM_DEFAULT;
+/* Assign hooks of the checked settings */
+#define DEFINE_ASSIGN_HOOK(hook, setting) \
+static void \
+hook(int newval, void *extra) \
+{ \
+	checked_settings[setting].origin = extra ? *(ValueOrigin *) extra : FROM_DEFAULT; \
 }
 
-static void
-assign_date_filter(int newval, void *extra)
-{
-	assign_origin(CHECKED_DATE_FILTER, extra);
-}
-
-static void
-assign_locked_jobs(int newval, void *extra)
-{
-	assign_origin(CHECKED_LOCKED_JOBS, extra);
-}
-
-static void
-assign_max_jobs(int newval, void *extra)
-{
-	assign_origin(CHECKED_MAX_JOBS, extra);
-}
-
-static void
-assign_chunk_pause(int newval, void *extra)
-{
-	assign_origin(CHECKED_CHUNK_PAUSE, extra);
-}
+DEFINE_ASSIGN_HOOK(assign_date_filter, CHECKED_DATE_FILTER)
+DEFINE_ASSIGN_HOOK(assign_locked_jobs, CHECKED_LOCKED_JOBS)
+DEFINE_ASSIGN_HOOK(assign_max_jobs, CHECKED_MAX_JOBS)
+DEFINE_ASSIGN_HOOK(assign_chunk_pause, CHECKED_CHUNK_PAUSE)
 
 /* Check hook: a channel's name is limited as an identifier is */
 static bool
@@ -192,12 +152,12 @@ look_at_placeholder(CheckedSetting *setting)
 	const char *reset = now ? GetConfigOptionResetString(setting->name) : NULL;
 	const char *invalid = NULL;
 
-	if (reset && reset[0] != '\0' && !setting->is_valid(reset))
+	if (reset && reset[0] != '\0' && !is_valid(setting, reset))
 	{
 		invalid = reset;
 		setting->needed = FROM_PLACEHOLDER;
 	}
-	if (now && !setting->is_valid(now))
+	if (now && !is_valid(setting, now))
 	{
 		invalid = now;
 		setting->needed = FROM_SET;
@@ -206,14 +166,10 @@ look_at_placeholder(CheckedSetting *setting)
 		setting->invalid = MemoryContextStrdup(TopMemoryContext, invalid);
 }
 
-/* settings_define: defines the settings, once, as the library is loaded */
-void
-settings_define(void)
+/* Settings that take any text, and are checked when they are used */
+static void
+define_texts(void)
 {
-	for (int i = 0; i < (int) lengthof(checked_settings); i++)
-		look_at_placeholder(&checked_settings[i]);
-
-	defining = true;
 	DefineCustomStringVariable("pasqal_jobs.jobs_table",
 							   "Names the relation that holds the jobs.",
 							   "A name as in SQL. Without a schema it is looked up in search_path, "
@@ -222,6 +178,27 @@ settings_define(void)
 							   "jobs",
 							   PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+	DefineCustomStringVariable("pasqal_jobs.running_status",
+							   "Names the status that a RUNNING job gets.",
+							   "Another label than CANCELED, such as CANCELING, leaves the end of the job, "
+							   "and its end_timestamp, to the worker. It is checked when it is used.",
+							   &pasqal_jobs_running_status,
+							   "CANCELED",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("pasqal_jobs.notify_channel",
+							   "Names the channel that is notified of each call that canceled a job.",
+							   "The payload is {\"batch_id\": ..., \"canceled\": n}. Empty: no notification.",
+							   &pasqal_jobs_notify_channel,
+							   "",
+							   PGC_USERSET, 0,
+							   check_notify_channel, NULL, NULL);
+}
+
+/* The checked settings */
+static void
+define_checked(void)
+{
 	DefineCustomEnumVariable("pasqal_jobs.date_filter",
 							 "Chooses what the filters start_date and end_date compare with.",
 							 "execution: start_timestamp and end_timestamp, as the API documents it. "
@@ -240,21 +217,6 @@ settings_define(void)
 							 locked_jobs,
 							 PGC_USERSET, 0,
 							 check_origin, assign_locked_jobs, NULL);
-	DefineCustomStringVariable("pasqal_jobs.running_status",
-							   "Names the status that a RUNNING job gets.",
-							   "Another label than CANCELED, such as CANCELING, leaves the end of the job, "
-							   "and its end_timestamp, to the worker. It is checked when it is used.",
-							   &pasqal_jobs_running_status,
-							   "CANCELED",
-							   PGC_USERSET, 0,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("pasqal_jobs.notify_channel",
-							   "Names the channel that is notified of each call that canceled a job.",
-							   "The payload is {\"batch_id\": ..., \"canceled\": n}. Empty: no notification.",
-							   &pasqal_jobs_notify_channel,
-							   "",
-							   PGC_USERSET, 0,
-							   check_notify_channel, NULL, NULL);
 	DefineCustomIntVariable("pasqal_jobs.max_jobs",
 							"Sets the number of jobs that a call may cancel.",
 							"A call that would cancel more fails, and nothing is canceled. 0: no limit.",
@@ -269,6 +231,18 @@ settings_define(void)
 							0, 0, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS,
 							check_origin, assign_chunk_pause, NULL);
+}
+
+/* settings_define: defines the settings, once, as the library is loaded */
+void
+settings_define(void)
+{
+	for (int i = 0; i < (int) lengthof(checked_settings); i++)
+		look_at_placeholder(&checked_settings[i]);
+
+	defining = true;
+	define_texts();
+	define_checked();
 	MarkGUCPrefixReserved("pasqal_jobs");
 	defining = false;
 }

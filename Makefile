@@ -38,11 +38,16 @@ PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"
 
 PG_CPPFLAGS = -I$(srcdir)/src
 
-REGRESS = setup cancel filters problems relations http rows calls security ddl chunks install
+REGRESS = setup cancel filters problems relations http rows calls security utf8 ddl chunks install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
 	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
+
+# What a cluster may be configured for is not what the tests expect
+installcheck: export PGOPTIONS += -c search_path=public -c client_min_messages=notice -c session_preload_libraries= \
+	-c default_transaction_isolation=read\ committed -c default_transaction_read_only=off \
+	-c statement_timeout=0 -c lock_timeout=0
 
 # These need no PostgreSQL to be there yet
 SANDBOX_GOALS = demo demo-api test bench bench-api check-differential check-matrix check-setup check-trust \

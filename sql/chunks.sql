@@ -260,10 +260,10 @@ CALL cancel_jobs_in_chunks(batch(1), '{"status": "PENDING"}', 1000);
 RESET statement_timeout;
 RESET pasqal_jobs.chunk_pause;
 -- declared otherwise than the extension does
-CREATE PROCEDURE without_results(uuid, jsonb, int) LANGUAGE c AS '$libdir/pasqal_jobs', 'cancel_jobs_in_chunks';
+CREATE PROCEDURE without_results(uuid, jsonb, int) LANGUAGE c AS 'pasqal_jobs', 'cancel_jobs_in_chunks';
 CALL without_results(batch(1), '{}', 1);
 DROP PROCEDURE without_results;
-CREATE FUNCTION no_procedure(uuid, jsonb, int, OUT bigint, OUT bigint) LANGUAGE c AS '$libdir/pasqal_jobs', 'cancel_jobs_in_chunks';
+CREATE FUNCTION no_procedure(uuid, jsonb, int, OUT bigint, OUT bigint) LANGUAGE c AS 'pasqal_jobs', 'cancel_jobs_in_chunks';
 SELECT state, message FROM failure($$SELECT no_procedure(batch(1), '{}', 1)$$);
 DROP FUNCTION no_procedure;
 -- a reason has the status in it, which may be any text; the twenty most frequent are told

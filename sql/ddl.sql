@@ -131,7 +131,7 @@ FROM (SELECT n, s.o, s.seam, replace(meddled(relation, s.seam, deed), (SELECT ns
 GROUP BY n, result ORDER BY n, min(o);
 
 -- a policy is code of others, too; it runs for those who do not own the table
-CREATE ROLE regress_pasqal_tenant LOGIN;
+CREATE ROLE regress_pasqal_tenant;
 CREATE TEMP TABLE owned (LIKE meddled.plain INCLUDING ALL);
 INSERT INTO owned SELECT * FROM meddled.plain;
 ALTER TABLE owned OWNER TO regress_pasqal_tenant;
@@ -336,37 +336,42 @@ SELECT tried(batch(1), '{"min_runs": 900}');
 \c -
 SET pasqal_jobs.date_filter = 'CREATION';
 SELECT tried(batch(1), '{"min_runs": 900, "start_date": "2023-03-11T00:00Z"}');
--- also where a role's setting below it is valid
-ALTER ROLE regress_pasqal_tenant SET pasqal_jobs.date_filter = 'execution';
+-- also where a role's setting below it is valid; the role that runs the tests is
+-- the one that may log in
 GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_tenant;
-SELECT current_user AS me \gset
-\c - regress_pasqal_tenant
+ALTER ROLE CURRENT_USER IN DATABASE :"DBNAME" SET pasqal_jobs.date_filter = 'execution';
+\c -
+SET SESSION AUTHORIZATION regress_pasqal_tenant;
 SET pasqal_jobs.date_filter = 'creatoin';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.date_filter = 'creation';
 SELECT tried(batch(1), '{"min_runs": 900}');
 -- or a role's setting is not, which RESET would bring back
-\c - :me
-ALTER ROLE regress_pasqal_tenant SET pasqal_jobs.date_filter = 'creatoin';
-\c - regress_pasqal_tenant
+\c -
+ALTER ROLE CURRENT_USER IN DATABASE :"DBNAME" SET pasqal_jobs.date_filter = 'creatoin';
+\c -
+SET SESSION AUTHORIZATION regress_pasqal_tenant;
 SET client_min_messages = error;
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.date_filter = 'creation';
 SELECT tried(batch(1), '{"min_runs": 900}');
 RESET pasqal_jobs.date_filter;
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
-\c - regress_pasqal_tenant
+\c -
+SET SESSION AUTHORIZATION regress_pasqal_tenant;
 SET client_min_messages = error;
 SET pasqal_jobs.date_filter = 'creation';
 SET pasqal_jobs.max_jobs = '2147483647';
 SET pasqal_jobs.chunk_pause = '5ms';
 SELECT tried(batch(1), '{"min_runs": 900}');
-\c - regress_pasqal_tenant
+\c -
+SET SESSION AUTHORIZATION regress_pasqal_tenant;
 SET client_min_messages = error;
 SET pasqal_jobs.date_filter = 'creation';
 SET pasqal_jobs.chunk_pause = '-5ms';
 SELECT state, message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
-\c - :me
+RESET SESSION AUTHORIZATION;
+ALTER ROLE CURRENT_USER IN DATABASE :"DBNAME" RESET pasqal_jobs.date_filter;
 SET client_min_messages = warning;
 DROP OWNED BY regress_pasqal_tenant;
 DROP ROLE regress_pasqal_tenant;

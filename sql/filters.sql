@@ -49,11 +49,9 @@ SELECT tried(batch(1), '{"min_runs": 2147483648}');
 SELECT tried(batch(1), '{"max_runs": 99999999999999999999999999}');
 SELECT tried(batch(1), '{"max_runs": "-99999999999999999999999999"}');
 SELECT tried(batch(1), '{"max_runs": 2e2}');
--- blanks are those of Unicode
+-- blanks around it
 SELECT bool_and(tried(batch(1), jsonb_build_object('min_runs', b || '301' || b)) = tried(batch(1), '{"min_runs": 301}')) AS blank
-FROM unnest(ARRAY[E'\t', E'\r\n', E'\u0085', E'\u00A0', E'\u1680', E'\u2000', E'\u2005', E'\u200A', E'\u2028', E'\u2029', E'\u202F', E'\u205F', E'\u3000']) AS b;
-SELECT count(*) AS no_blank FROM unnest(ARRAY[E'\u0084', E'\u00A1', E'\u1681', E'\u200B', E'\u202A', E'\u2060', E'\u3001', E'\x1F']) AS b,
-	 LATERAL failure(format('SELECT cancel_jobs(batch(1), %L)', jsonb_build_object('min_runs', '301' || b))) WHERE state = '22023';
+FROM unnest(ARRAY[' ', E'\t', E'\r\n', E'\x0B\f']) AS b;
 -- errors
 SELECT tried(batch(1), '{"errors": true}');
 SELECT tried(batch(1), '{"errors": false}');

@@ -133,7 +133,7 @@ DROP TABLE app_jobs;
 DROP EXTENSION pasqal_jobs;
 -- whoever may create in the database may install it
 CREATE ROLE regress_pasqal_owner;
-SELECT format('GRANT CREATE ON DATABASE %I TO regress_pasqal_owner', current_database()) \gexec
+GRANT CREATE ON DATABASE :"DBNAME" TO regress_pasqal_owner;
 CREATE SCHEMA owned AUTHORIZATION regress_pasqal_owner;
 SET ROLE regress_pasqal_owner;
 CREATE EXTENSION pasqal_jobs SCHEMA owned;

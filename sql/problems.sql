@@ -39,10 +39,7 @@ SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"id_starts_with": "0"}')$
 SELECT key, hint FROM unnest('{user,date,runs,ix,d,xy,us}'::text[]) AS key, failure(format('SELECT cancel_jobs(batch(1), %L)', jsonb_build_object(key, 1)));
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"": 1}')$$);
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1), '{"something else entirely": 1}')$$);
-SELECT * FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('é', 70))));
 SELECT message, length(detail) FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('k', 100000))));
--- a character of several bytes is shown whole or not at all
-SELECT octet_length(message) AS message, octet_length(detail) AS detail FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('€', 100))));
 -- all at once, in the order of the filters, unknown keys last
 SELECT * FROM failure($$SELECT cancel_jobs(NULL, '{"zzz": 1, "end_date": "2023-01-01", "id": ["x", "00000001-0000-4000-8000-000000000001", 5, null],
 	"min_runs": "1e3", "errors": 2, "user_id": [], "A \"b\" \\ c": null}')$$);
@@ -59,7 +56,7 @@ FROM (VALUES ('id', ''), ('id', '0000000100004000800000000000000'), ('id', '0000
 			 ('id', 'urn:00000001-0000-4000-8000-000000000001'), ('id', '{urn:uuid:00000001-0000-4000-8000-000000000001}'), ('id', '{'), ('id', 'urn:uuid:'),
 			 ('status', ''), ('status', ' PENDING'), ('status', 'PENDING,RUNNING'), ('origin', 'client'),
 			 ('min_runs', ''), ('min_runs', '+'), ('min_runs', '1.0'), ('min_runs', '1e2'), ('min_runs', '1_000'), ('min_runs', '0x10'),
-			 ('min_runs', '- 1'), ('min_runs', '١'), ('min_runs', 'NaN'), ('errors', ''), ('errors', ' true'), ('errors', '2'), ('errors', 'tru'),
+			 ('min_runs', '- 1'), ('min_runs', 'NaN'), ('errors', ''), ('errors', ' true'), ('errors', '2'), ('errors', 'tru'),
 			 ('start_date', ''), ('start_date', 'now'), ('start_date', 'infinity'), ('start_date', '-inf'), ('start_date', 'nan'), ('start_date', '1e400'),
 			 ('start_date', '2023-01-01'), ('start_date', '2023-02-29T00:00Z'), ('start_date', '2023-13-01T00:00Z'), ('start_date', '0000-01-01T00:00Z'),
 			 ('start_date', '2023-01-01T24:00Z'), ('start_date', '2023-01-01T00:60Z'), ('start_date', '2023-01-01T00:00:60Z'),

@@ -2,6 +2,18 @@
 -- What all the other files build on: the extension, a jobs table, a batch of
 -- ten jobs, and functions that show an answer or an error on a few lines.
 --
+-- what a run that was interrupted has left
+DO $$
+DECLARE
+	role name;
+BEGIN
+	FOR role IN SELECT rolname FROM pg_roles WHERE rolname ~ '^regress_(pasqal|chunks)' LOOP
+		EXECUTE format('DROP ROLE %I', role);
+	END LOOP;
+END
+$$;
+-- a setting of the cluster would change answers: there is none
+SELECT name, setting FROM pg_file_settings WHERE name LIKE 'pasqal_jobs.%';
 CREATE EXTENSION pasqal_jobs;
 SELECT create_jobs_table();
 \d jobs
@@ -44,6 +56,21 @@ DECLARE
 BEGIN
 	BEGIN
 		answer := told(cancel_jobs(batch, filters));
+		RAISE EXCEPTION SQLSTATE 'UNDO0';
+	EXCEPTION WHEN SQLSTATE 'UNDO0' THEN
+		RETURN answer;
+	END;
+END
+$$;
+
+-- The same of a request
+CREATE FUNCTION tried_http(path text, query text DEFAULT '') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
+BEGIN
+	BEGIN
+		SELECT CASE status_code WHEN 200 THEN told(body::jsonb) ELSE status_code || (SELECT string_agg(E'\n' || d, '') FROM json_array_elements_text(body->'detail') AS d) END
+		INTO answer FROM cancel_jobs_http(path, query);
 		RAISE EXCEPTION SQLSTATE 'UNDO0';
 	EXCEPTION WHEN SQLSTATE 'UNDO0' THEN
 		RETURN answer;

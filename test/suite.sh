@@ -3,29 +3,33 @@
 #
 #	test/suite.sh [PART...]
 #
-# Parts: installcheck, differential, service, setup, tap, or a file of test/t
+# Parts: installcheck, clusters, differential, service, setup, tap, or a file of test/t
 # (default: all of them).
 #
 # Ends with a line "N passed, N failed" that counts the files of pg_regress,
 # the specs of isolationtester, the assertions of the TAP tests, and the
-# comparison with the API's model as one.
+# comparison with the API's model as one. What is skipped has not passed; a line
+# before says how much that is.
 
 . "$(dirname "$0")/../tools/sandbox.sh"
 
 [ -z "${CI:-}" ] || SANDBOX_COPT='-Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Werror'
 SANDBOX_PG_PACKAGES=plproxy
-sandbox_create libipc-run-perl perl curl procps pgbouncer python3 python3-asyncpg python3-fastapi python3-greenlet \
+sandbox_create libipc-run-perl perl curl locales procps pgbouncer python3 python3-asyncpg python3-fastapi python3-greenlet \
 	python3-httptools python3-jsonschema python3-jwt python3-psycopg python3-psycopg-pool python3-psycopg2 \
 	python3-pydantic python3-sqlalchemy python3-starlette python3-uvicorn python3-uvloop
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
 
 passed=0
 failed=0
+skipped=0
 
-# Counts the lines of a file that match either pattern. A test that is skipped
-# has not passed.
+# Counts the lines of a file that match either pattern
 count() {
-	passed=$((passed + $(grep -E "$2" "$1" | grep -Eivc '^ok [0-9]+ (- .*)?# skip' || true)))
+	local skip='^ok ([0-9]+ )?(- .*)?# skip'
+
+	passed=$((passed + $(grep -E "$2" "$1" | grep -Eivc "$skip" || true)))
+	skipped=$((skipped + $(grep -Eic "$skip" "$1" || true)))
 	failed=$((failed + $(grep -Ec "$3" "$1" || true)))
 }
 
@@ -48,6 +52,10 @@ installcheck() {
 		make -s PG_CONFIG="$PG_CONFIG" installcheck
 	[ ! -s regression.diffs ] || cat regression.diffs
 	[ ! -s output_iso/regression.diffs ] || cat output_iso/regression.diffs
+}
+
+clusters() {
+	run '^(test .* ok .*ms$|ok )' '^(test .* FAILED|not ok )' test/clusters.sh
 }
 
 tap() {
@@ -85,15 +93,16 @@ setup() {
 	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 prove -v -e "" test/setup/setup.py
 }
 
-[ $# -gt 0 ] || set -- installcheck tap differential service setup
+[ $# -gt 0 ] || set -- installcheck clusters tap differential service setup
 for part in "$@"; do
 	case $part in
 		tap) tap test/t/*.pl ;;
 		test/t/*.pl) tap "$part" ;;
-		installcheck | differential | service | setup) "$part" ;;
+		installcheck | clusters | differential | service | setup) "$part" ;;
 		*) say "no such part: $part"; exit 2 ;;
 	esac
 done
 
+[ "$skipped" = 0 ] || say "$skipped skipped"
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -28,7 +28,8 @@ code=(src 'pasqal_jobs--*.sql')
 # changed_tests COMMIT: the files that hold tests, as "KIND NAME"
 changed_tests() {
 	repository diff-tree -r --no-commit-id --no-renames --name-only --diff-filter=AM "$1" |
-		sed -nE 's,^(sql|expected)/([^/]+)\.(sql|out)$,regress \2,p
+		sed -nE 's,^(expected/.*)_[0-9]\.out$,\1.out,
+			s,^(sql|expected)/([^/]+)\.(sql|out)$,regress \2,p
 			s,^test/isolation/(specs|expected)/([^/]+)\.(spec|out)$,isolation \2,p
 			s,^(test/t/[^/]+\.pl)$,tap \1,p' | sort -u
 }

@@ -179,6 +179,10 @@ case_two_at_once() {
 case_interrupted_sudo() {
 	local moment
 
+	if ! script -qec true /dev/null >/dev/null 2>&1; then
+		echo "ok - Ctrl-C while sudo installs # SKIP there are no pseudo-terminals here"
+		return
+	fi
 	install make sudo >/tmp/output 2>&1
 	useradd --create-home user
 	echo 'user ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/user

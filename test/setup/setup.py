@@ -3,7 +3,7 @@
 
 Runs as a part of test/suite.sh, as the user who owns the server there, which is never root, and starts
 sandboxes of its own. SETUP_LONG=1 tries every signal at ten moments. What needs a machine of its own is
-in machines.sh.
+in machines.sh. What needs a terminal is skipped where there are no pseudo-terminals, as in a bare chroot.
 """
 import fcntl
 import json
@@ -46,8 +46,26 @@ def ok(good: Any, name: str, *diagnostics: Any) -> None:
         print("# " + str(value).replace("\n", "\n# "), flush=True)
 
 
+def skip(name: str) -> None:
+    global tests
+    tests += 1
+    print(f"ok {tests} - {name} # SKIP there are no pseudo-terminals here", flush=True)
+
+
 def note(text: str) -> None:
     print(f"# {text}", flush=True)
+
+
+def has_terminals() -> bool:
+    try:
+        for descriptor in pty.openpty():
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+TERMINALS = has_terminals()
 
 
 class Result(NamedTuple):
@@ -65,17 +83,31 @@ def user_environment(tmp: Path, changes: Dict[str, Optional[str]]) -> Dict[str, 
     return {key: value for key, value in env.items() if key not in changes or changes[key] is not None}
 
 
+def fork_on_pipe() -> Tuple[int, int]:
+    """As pty.fork, but the child's input is empty and its output goes into a pipe."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+    os.close(writer)
+    return pid, reader
+
+
 class Terminal:
-    """A command on a pseudo-terminal of 80 x 24, in a temporary directory of its own."""
+    """A command on a pseudo-terminal of 80 x 24 (without any: on a pipe), in a temporary directory of its own."""
 
     def __init__(self, *command: str, cwd: Path = PROJECT, **env: Optional[str]) -> None:
         self.tmp = Path(tempfile.mkdtemp(prefix="setup."))
         self.output = ""
-        self.pid, self.master = pty.fork()
+        self.pid, self.master = pty.fork() if TERMINALS else fork_on_pipe()
         if self.pid == 0:
             os.chdir(cwd)
             os.execvpe(command[0], command, user_environment(self.tmp, env))
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        if TERMINALS:
+            fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.started = time.monotonic()
 
     def read(self, seconds: float, until: Optional[str] = None) -> bool:
@@ -281,8 +313,12 @@ def test_demo() -> None:
     global demo_seconds
     result, left = run("make", "demo", PAGER="less", LESS=None)
     ok(result.status == 0 and "90000" in result.output and "-- Next:" in result.output.splitlines()[-6:],
-       "make demo on a terminal of 80 x 24 needs no key to come to its end", result.status, result.output[-2000:])
-    ok("--More--" not in result.output and "(END)" not in result.output and "\x1b" not in result.output, "without a pager")
+       "make demo comes to its end", result.status, result.output[-2000:])
+    if TERMINALS:
+        ok("--More--" not in result.output and "(END)" not in result.output and "\x1b" not in result.output,
+           "and needs no key for that on a terminal of 80 x 24: there is no pager")
+    else:
+        skip("and needs no key for that on a terminal of 80 x 24: there is no pager")
     ok(len(re.findall("^ERROR:", result.output, re.M) + re.findall(" ERROR:", result.output)) == 1, "with one error, the one it is to show",
        re.findall(".*ERROR:.*", result.output))
     demo_seconds = result.seconds
@@ -295,6 +331,10 @@ STATUS = {"INT": 130, "TERM": 143, "HUP": 129}
 
 
 def interrupt(kind: str, command: List[str], until: Optional[str], seconds: float, what: str) -> None:
+    name = f"{kind} to {' '.join(command)} {what}"
+    if kind != "TERM" and not TERMINALS:
+        skip(name)
+        return
     terminal = Terminal(*command)
     running = terminal.read(PATIENCE, until) if until else True
     running = running and terminal.read(seconds)
@@ -307,7 +347,7 @@ def interrupt(kind: str, command: List[str], until: Optional[str], seconds: floa
         expected.add(2)
     left = terminal.left()
     ok(running and result.status in expected and result.seconds < 60 and not left,
-       f"{kind} to {' '.join(command)} {what}: {result.status}, nothing left",
+       f"{name}: {result.status}, nothing left",
        f"running {running}, expected {expected}, {result.seconds:.1f} s", *left, result.output[-3000:])
 
 

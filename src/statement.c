@@ -319,12 +319,16 @@ build_statement(Statement *statement)
 	}
 }
 
+/* Builds a statement with its text, and has it parsed */
 static SPIPlanPtr
 prepare(Statement *statement, int options)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql->data, statement->param_count,
-										  statement->param_types, options);
+	SPIPlanPtr	plan;
 
+	statement->sql = makeStringInfo();
+	build_statement(statement);
+	plan = SPI_prepare_cursor(statement->sql->data, statement->param_count,
+							  statement->param_types, options);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
 			 SPI_result_code_string(SPI_result), statement->sql->data);
@@ -366,7 +370,8 @@ reads_index_of_batches(const Plan *plan)
  * Does a plan for all values suit the statement?  Not if PostgreSQL would
  * compile it (jit), which takes longer than to cancel a few jobs; and if the
  * statement is for whole batches, only if it reads them by the index for that.
- * This makes the plan, which the first execution then uses.
+ * This makes the plan, which the first execution then uses; if code of others
+ * has made it invalid meanwhile, names in its text may be those of others.
  */
 static bool
 generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
@@ -384,7 +389,7 @@ generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
 			(!whole_batch || reads_index_of_batches(stmt->planTree));
 	}
 	ReleaseCachedPlan(generic, CurrentResourceOwner);
-	return suits;
+	return suits && SPI_plan_is_valid(plan);
 }
 
 /* Forgets a saved plan for all values unless it suits the statement */
@@ -427,16 +432,13 @@ static SavedPlan *
 make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 {
 	static const uint8 no_filter[FILTER_COUNT];
-	const JobsRelation *relation = statement->request->relation;
-	uint64		version = relation->version;
+	JobsRelation *relation = statement->request->relation;
 	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION &&
-		memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
+	memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
 	int			options = relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
-		CURSOR_OPT_CUSTOM_PLAN : 0;
+	CURSOR_OPT_CUSTOM_PLAN : 0;
 	SavedPlan  *saved;
 
-	statement->sql = makeStringInfo();
-	build_statement(statement);
 	for (int f = 0; f < FILTER_COUNT; f++)
 		if (key->form[f] == FORM_LONG_ARRAY)
 			options = CURSOR_OPT_CUSTOM_PLAN;
@@ -444,12 +446,13 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE))
 	{
 		*plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
-		saved = saved_plan_enter(key, version, *plan);
+		saved = saved_plan_enter(key, relation->version, *plan);
 		if (saved == NULL || keep_if_suitable(saved, whole_batch))
 			return saved;
+		jobs_relation_verify(relation);
 	}
 	*plan = prepare(statement, options);
-	return saved_plan_enter(key, version, *plan);
+	return saved_plan_enter(key, relation->version, *plan);
 }
 
 /* A DestReceiver that hands each row to a RowCallback */

@@ -54,16 +54,19 @@ CREATE VIEW meddled.seen AS SELECT * FROM meddled.base WHERE meddle('read');
 
 -- What a call comes to with such a deed at a seam: its answer, if it is the
 -- usual one, or the error; all taken back
-CREATE FUNCTION meddled(relation text, seam text, deed text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION meddled(relation text, seam text, deed text, filters jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	usual text;
 	answer text;
 BEGIN
 	PERFORM set_config('pasqal_jobs.jobs_table', relation, true), set_config('ddl.phase', 'match', true), set_config('ddl.seam', '', true);
-	usual := tried(batch(1));
+	usual := tried(batch(1), filters);
 	PERFORM set_config('ddl.seam', seam, true), set_config('ddl.deed', deed, true);
+	IF current_setting('ddl.plan_anew', true) = 'on' THEN
+		DISCARD PLANS;
+	END IF;
 	BEGIN
-		answer := told(cancel_jobs(batch(1)));
+		answer := told(cancel_jobs(batch(1), filters));
 		RAISE EXCEPTION SQLSTATE 'UNDO0' USING MESSAGE = current_setting('ddl.seam');
 	EXCEPTION
 		WHEN SQLSTATE 'UNDO0' THEN
@@ -72,7 +75,7 @@ BEGIN
 			answer := SQLSTATE || CASE WHEN SQLSTATE = '55000' THEN ': ' || SQLERRM ELSE '' END;
 	END;
 	PERFORM set_config('ddl.phase', 'match', true), set_config('ddl.seam', '', true);
-	IF tried(batch(1)) IS DISTINCT FROM usual THEN
+	IF tried(batch(1), filters) IS DISTINCT FROM usual THEN
 		RAISE EXCEPTION 'the next call differs';
 	END IF;
 	RETURN answer;
@@ -130,6 +133,23 @@ FROM (SELECT n, s.o, s.seam, replace(meddled(relation, s.seam, deed), (SELECT ns
 	WHERE s.seam NOT IN ('match', 'look') OR relation = 'meddled.seen') AS x
 GROUP BY n, result ORDER BY n, min(o);
 
+-- what is undone before the call goes on leaves no trace
+CREATE FUNCTION undone(deed text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE deed;
+	RAISE EXCEPTION SQLSTATE 'UNDO0';
+EXCEPTION WHEN SQLSTATE 'UNDO0' THEN
+	NULL;
+END
+$$;
+SELECT deed, result, string_agg(relation || ' ' || seam, ', ' ORDER BY relation, o) AS seams
+FROM (SELECT d.deed, r.relation, s.o, s.seam, meddled(r.relation, s.seam, format('SELECT undone(%L)', format(d.deed, r.relation))) AS result
+	FROM (VALUES ('ALTER TABLE %s RENAME TO other'), ('ALTER TABLE %s RENAME COLUMN runs TO shots'), ('ALTER TYPE jobstatus RENAME VALUE ''CANCELED'' TO ''GONE''')) AS d (deed),
+		unnest('{meddled.plain,meddled.seen}'::text[]) AS r (relation),
+		unnest('{match,before statement,before row,after row,after statement,look}'::text[]) WITH ORDINALITY AS s (seam, o)
+	WHERE s.seam NOT IN ('match', 'look') OR relation = 'meddled.seen') AS x
+GROUP BY deed, result ORDER BY deed, min(o);
+
 -- a policy is code of others, too; it runs for those who do not own the table
 CREATE ROLE regress_pasqal_tenant;
 CREATE TEMP TABLE owned (LIKE meddled.plain INCLUDING ALL);
@@ -154,8 +174,50 @@ END
 $$;
 SELECT regexp_replace(pg_temp.previewed('ALTER TABLE owned RENAME COLUMN status TO s; ALTER TABLE owned RENAME COLUMN runs TO status'), 'pg_temp_\d+', 'pg_temp');
 SELECT pg_temp.previewed('DROP TABLE owned');
+-- it runs while the statement is planned, too, if its function is STABLE: a name
+-- that is another one's by then is not taken for the relation's
+CREATE FUNCTION pg_temp.planned() RETURNS text STABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM public.meddle('read'); RETURN 'nobody'; END $$;
+ALTER POLICY p ON owned USING (user_id IS DISTINCT FROM pg_temp.planned());
 RESET ROLE;
-DROP TABLE owned;
+CREATE TEMP TABLE twin (LIKE owned INCLUDING ALL);
+ALTER TABLE twin OWNER TO regress_pasqal_tenant;
+SET ROLE regress_pasqal_tenant;
+PREPARE amid_planning AS
+SELECT deed, regexp_replace(result, 'pg_temp_\d+', 'pg_temp') AS result, string_agg(filters, ', ' ORDER BY filters COLLATE "C") AS filters
+FROM (SELECT d.n, d.deed, f.filters, meddled('pg_temp.owned', 'match', d.deed, f.filters::jsonb) AS result
+	FROM (VALUES (1, 'SELECT 1'), (2, 'ALTER TABLE owned RENAME TO other'), (3, 'ALTER TABLE owned RENAME TO other; ALTER TABLE twin RENAME TO owned'),
+			(4, 'ALTER TABLE owned RENAME TO other; CREATE TEMP VIEW owned AS SELECT * FROM other WHERE false'),
+			(5, 'ALTER TABLE owned RENAME TO other; CREATE TEMP TABLE owned (id int)'), (6, 'ALTER TABLE owned RENAME COLUMN runs TO shots'),
+			(7, 'SELECT undone(''ALTER TABLE owned RENAME COLUMN runs TO shots; ALTER TABLE owned RENAME TO other'')')) AS d (n, deed),
+		(VALUES ('{}'), (jsonb_build_object('id', job(1))::text), ('{"user_id": "alice"}')) AS f (filters)) AS x
+GROUP BY n, deed, result ORDER BY n, min(filters COLLATE "C");
+SET ddl.plan_anew = on;
+EXECUTE amid_planning;
+SET enable_seqscan = off;
+EXECUTE amid_planning;
+RESET enable_seqscan;
+RESET ddl.plan_anew;
+-- the plan cache plans once for all values, at the sixth time, and then for the
+-- values again: from the text, whose name is the twin's by then
+CREATE PROCEDURE pg_temp.sixth(deed text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('pasqal_jobs.jobs_table', 'pg_temp.owned', true), set_config('ddl.phase', 'match', true), set_config('ddl.seam', '', true);
+	FOR n IN 1 .. 5 LOOP
+		PERFORM cancel_jobs_preview(batch(2), '{"user_id": "rare"}');
+	END LOOP;
+	PERFORM set_config('ddl.seam', 'match', true), set_config('ddl.deed', deed, true);
+	RAISE WARNING '%', (SELECT count(*) FROM cancel_jobs_preview(batch(2), '{"user_id": "rare"}'));
+END
+$$;
+INSERT INTO owned (batch_id, project_id, runs, user_id) SELECT batch(2), project(1), 1, CASE WHEN n % 1000 = 0 THEN 'rare' ELSE 'frequent' END FROM generate_series(1, 5000) AS n;
+CREATE INDEX ON owned (user_id);
+ANALYZE owned;
+\set VERBOSITY sqlstate
+CALL pg_temp.sixth('ALTER TABLE owned RENAME TO other; ALTER TABLE twin RENAME TO owned');
+\set VERBOSITY default
+CALL pg_temp.sixth('SELECT 1');
+RESET ROLE;
+DROP TABLE owned, twin;
 -- a trigger of the table drops the view that the setting names
 CREATE VIEW pg_temp.crash AS SELECT * FROM meddled.base;
 CREATE FUNCTION pg_temp.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DROP VIEW IF EXISTS pg_temp.crash; RETURN NEW; END $$;
@@ -376,5 +438,5 @@ SET client_min_messages = warning;
 DROP OWNED BY regress_pasqal_tenant;
 DROP ROLE regress_pasqal_tenant;
 DROP SCHEMA meddled CASCADE;
-DROP FUNCTION meddle(), meddle(text), meddled(text, text, text), deferred(), planned_with();
+DROP FUNCTION meddle(), meddle(text), meddled(text, text, text, jsonb), undone(text), deferred(), planned_with();
 DROP PROCEDURE chunked(text);

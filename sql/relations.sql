@@ -393,6 +393,80 @@ GRANT UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqa
 SET ROLE regress_pasqal_viewer;
 BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
 RESET ROLE;
+-- whoever may not cancel in a table does not hold its lock, by no way of views; a
+-- list of ids that are not there comes to an answer without an UPDATE
+CREATE ROLE regress_pasqal_boss;
+CREATE ROLE regress_pasqal_editor;
+GRANT USAGE ON SCHEMA tops TO regress_pasqal_boss, regress_pasqal_editor;
+CREATE TABLE tops.strangers AS SELECT jsonb_build_object('id', jsonb_agg(gen_random_uuid())) AS ids FROM generate_series(1, 50001);
+GRANT SELECT ON tops.strangers TO public;
+CREATE FUNCTION tops.holds(role text, relation text) RETURNS regclass LANGUAGE plpgsql AS $$
+DECLARE
+	held regclass;
+BEGIN
+	BEGIN
+		PERFORM set_config('role', role, true), set_config('pasqal_jobs.jobs_table', relation, true);
+		PERFORM cancel_jobs(batch(1), ids) FROM tops.strangers;
+		held := (SELECT classid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid());
+		RAISE EXCEPTION SQLSTATE 'UNDO0';
+	EXCEPTION WHEN SQLSTATE 'UNDO0' THEN
+		RETURN held;
+	END;
+END
+$$;
+GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqal_boss;
+GRANT SELECT, UPDATE (sequence) ON tops.parent TO regress_pasqal_editor;
+-- a view of one's own over one that lets its users change "sequence" alone
+CREATE VIEW tops.own AS SELECT * FROM tops.parent WHERE user_id = current_user;
+GRANT SELECT, UPDATE (sequence) ON tops.own TO regress_pasqal_editor;
+SET ROLE regress_pasqal_editor;
+CREATE TEMP VIEW over_own AS SELECT * FROM tops.own;
+CREATE TEMP VIEW over_parent AS SELECT * FROM tops.parent;
+RESET ROLE;
+SELECT tops.holds('regress_pasqal_editor', 'pg_temp.over_own'), tops.holds('regress_pasqal_editor', 'pg_temp.over_parent');
+-- below a view with security_invoker the caller's right counts, whatever is above it
+CREATE VIEW tops.inner WITH (security_invoker) AS SELECT * FROM tops.parent;
+CREATE VIEW tops.outer AS SELECT * FROM tops.inner;
+CREATE VIEW tops.outer_invoker WITH (security_invoker) AS SELECT * FROM tops.outer;
+ALTER VIEW tops.outer OWNER TO regress_pasqal_boss;
+GRANT SELECT, UPDATE ON tops.inner, tops.outer, tops.outer_invoker TO regress_pasqal_boss, regress_pasqal_editor, regress_pasqal_viewer;
+SELECT r AS relation, tops.holds('regress_pasqal_editor', r) AS by_editor, tops.holds('regress_pasqal_boss', r) AS by_boss
+FROM unnest('{tops.inner,tops.outer,tops.outer_invoker}'::text[]) AS r;
+REVOKE UPDATE (status, updated_at, end_timestamp) ON tops.parent FROM regress_pasqal_boss;
+SELECT r AS relation, tops.holds('regress_pasqal_viewer', r) AS by_viewer, tops.holds('regress_pasqal_boss', r) AS by_boss
+FROM unnest('{tops.inner,tops.outer,tops.outer_invoker}'::text[]) AS r;
+GRANT UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqal_boss;
+-- columns under other names and in another order, of which one is not what it is called
+CREATE VIEW tops.turned AS SELECT status AS s, updated_at AS u, end_timestamp AS e, sequence, slurm_job_id, creation_order, progress, errors, variables,
+	start_timestamp, created_at, origin, user_id, project_id, batch_id, runs, parent_id, id FROM tops.parent;
+CREATE VIEW tops.back AS SELECT id, parent_id, runs, batch_id, project_id, user_id, origin, created_at, u AS updated_at, start_timestamp,
+	e AS end_timestamp, s AS status, variables, errors, progress, sequence, creation_order, slurm_job_id FROM tops.turned;
+CREATE VIEW tops.crossed AS SELECT id, parent_id, runs, batch_id, project_id, user_id, origin, u AS created_at, created_at AS updated_at, start_timestamp,
+	e AS end_timestamp, s AS status, variables, errors, progress, sequence, creation_order, slurm_job_id FROM tops.turned;
+ALTER VIEW tops.turned OWNER TO regress_pasqal_boss;
+ALTER VIEW tops.back OWNER TO regress_pasqal_boss;
+ALTER VIEW tops.crossed OWNER TO regress_pasqal_boss;
+GRANT SELECT, UPDATE ON tops.back, tops.crossed TO regress_pasqal_editor;
+SELECT tops.holds('regress_pasqal_editor', 'tops.back'), tops.holds('regress_pasqal_editor', 'tops.crossed');
+-- views that nobody can update, although the right is granted
+CREATE VIEW tops.newest AS SELECT * FROM tops.parent ORDER BY creation_order DESC LIMIT 5;
+CREATE VIEW tops.summed AS SELECT DISTINCT * FROM tops.parent;
+CREATE VIEW tops.cast AS SELECT id, parent_id, status::text AS status, runs, batch_id, project_id, user_id, origin, created_at, updated_at, start_timestamp,
+	end_timestamp, variables, errors, progress, sequence, creation_order, slurm_job_id FROM tops.parent;
+GRANT SELECT, UPDATE ON tops.newest, tops.summed, tops.cast TO regress_pasqal_editor;
+SELECT tops.holds('regress_pasqal_editor', 'tops.newest'), tops.holds('regress_pasqal_editor', 'tops.summed'), tops.holds('regress_pasqal_editor', 'tops.cast');
+-- who may cancel in a partition holds the lock of the root, also by a view
+GRANT SELECT, UPDATE ON tops.parted_p0 TO regress_pasqal_boss;
+ALTER VIEW tops.over_p0 OWNER TO regress_pasqal_boss;
+GRANT SELECT, UPDATE ON tops.over_p0 TO regress_pasqal_editor;
+SELECT tops.holds('regress_pasqal_boss', 'tops.parted_p0'), tops.holds('regress_pasqal_editor', 'tops.over_p0');
+-- of several parents the first one
+CREATE TABLE tops.uncle (LIKE tops.parent);
+SET client_min_messages = warning;
+CREATE TABLE tops.child_of_two () INHERITS (tops.child, tops.uncle);
+RESET client_min_messages;
+GRANT SELECT, UPDATE ON tops.child_of_two TO regress_pasqal_boss;
+SELECT tops.holds('regress_pasqal_boss', 'tops.child_of_two');
 -- views that cannot be updated
 CREATE FUNCTION tops.all_jobs() RETURNS SETOF tops.parent LANGUAGE sql AS $$ SELECT * FROM tops.parent $$;
 CREATE VIEW tops.of_function AS SELECT * FROM tops.all_jobs();
@@ -408,7 +482,7 @@ SET pasqal_jobs.jobs_table = 'tops.a';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET client_min_messages = warning;
 DROP SCHEMA tops CASCADE;
-DROP ROLE regress_pasqal_viewer;
+DROP ROLE regress_pasqal_viewer, regress_pasqal_boss, regress_pasqal_editor;
 RESET client_min_messages;
 RESET pasqal_jobs.jobs_table;
 -- a session that Citus opens from one node to another

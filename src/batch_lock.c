@@ -90,29 +90,21 @@ is_instead(Relation view)
  * Goes down from a view to the relation that an automatic update of it writes.
  * Returns false if there is none, or if the columns that a cancel writes may
  * not be written there.  So a view of one's own cannot block the cancels of a
- * table that one may not cancel in.
+ * table that one may not cancel in.  Below a view with security_invoker it is
+ * the caller who must have the right, also if another view is above it.
  */
 static bool
 go_below(Relation view, Level *level)
 {
-	Query	   *query;
-	RangeTblEntry *rte;
+	Query	   *query = get_view_query(view);
 	Level		below;
 
-	if (is_instead(view))
+	if (is_instead(view) || view_query_is_auto_updatable(query, true) != NULL)
 		return false;
 
-	query = get_view_query(view);
-	if (list_length(query->jointree->fromlist) != 1 ||
-		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
-		return false;
-	rte = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex,
-				   query->rtable);
-	if (rte->rtekind != RTE_RELATION)
-		return false;
-
-	below.relid = rte->relid;
-	below.user = RelationHasSecurityInvoker(view) ? level->user : view->rd_rel->relowner;
+	below.relid = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex,
+						   query->rtable)->relid;
+	below.user = RelationHasSecurityInvoker(view) ? GetUserId() : view->rd_rel->relowner;
 	for (int i = 0; i < WRITTEN_COUNT; i++)
 	{
 		TargetEntry *column = get_tle_by_resno(query->targetList, level->written[i]);
@@ -209,7 +201,8 @@ locked_relation(const JobsRelation *relation)
 typedef struct Wait
 {
 	Datum		batch;
-	int			pid;			/* of a session that has the lock; 0: not known */
+	int			pid;			/* of a session that has the lock; 0: not
+								 * known */
 } Wait;
 
 /* Error context callback: what a lock timeout was waiting for */
@@ -226,16 +219,23 @@ waiting_context(void *arg)
 		errcontext("while waiting for other cancels of batch %s", batch);
 }
 
-/* The process that has the lock, or 0 if none is known: a prepared transaction has none */
+/*
+ * The process that has the lock, or 0 if none is known.  A prepared transaction
+ * has none: it goes under the virtual transaction id that its session had, but
+ * that session is in another transaction by now, or is another one.
+ */
 static int
 holder_of(const LOCKTAG *tag)
 {
 	VirtualTransactionId *holders = GetLockConflicts(tag, ExclusiveLock, NULL);
-	PGPROC	   *process = NULL;
+	VirtualTransactionId current;
+	PGPROC	   *process;
 
-	if (VirtualTransactionIdIsValid(holders[0]))
-		process = vxid_process(holders[0]);
-	return process ? process->pid : 0;
+	if (!VirtualTransactionIdIsValid(holders[0]) ||
+		(process = vxid_process(holders[0])) == NULL)
+		return 0;
+	GET_VXID_FROM_PGPROC(current, *process);
+	return VirtualTransactionIdEquals(current, holders[0]) ? process->pid : 0;
 }
 
 /*

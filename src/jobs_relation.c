@@ -506,7 +506,9 @@ jobs_relation_close(JobsRelation *relation)
  * jobs_relation_verify
  *
  * Raises 55000 if the relation is no longer what it was as the call began.
- * To be called after each point where code of others may have run.
+ * To be called after each point where code of others may have run.  What such
+ * code has changed and undone with a subtransaction stays in the relation cache
+ * until the relation is opened anew.
  */
 void
 jobs_relation_verify(JobsRelation *relation)
@@ -515,6 +517,7 @@ jobs_relation_verify(JobsRelation *relation)
 
 	if (relation->seen == invalidations)
 		return;
+	relation_close(relation_open(relation->relid, NoLock), NoLock);
 	before = relation->shape;
 	learn(relation, true);
 	if (!jobs_shape_equal(&before, &relation->shape))

@@ -123,6 +123,7 @@
 typedef struct Statement
 {
 	const Request *request;
+	const PlanKey *key;			/* what the relation was like as it was made */
 	StatementKind kind;
 	StringInfo	sql;			/* NULL: parameters only */
 	int			param_count;
@@ -163,13 +164,6 @@ filter_form(Filter filter, const FilterValues *values)
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
-/* May statements show the xmax of rows?  A preview has no use for it */
-static bool
-shows_xmax(const Request *request)
-{
-	return request->relation->shows_xmax && !request->read_only;
-}
-
 static void
 fill_key(PlanKey *key, StatementKind kind, const Request *request)
 {
@@ -179,7 +173,7 @@ fill_key(PlanKey *key, StatementKind kind, const Request *request)
 	key->dates_by_creation = request->filters.dates_by_creation;
 	key->none_match = request->filters.none_match;
 	key->row_locks = kind == STATEMENT_LOCK ? request->relation->row_locks : 0;
-	key->shows_xmax = shows_xmax(request);
+	key->shows_xmax = request->relation->shows_xmax && !request->read_only;
 	key->held = kind == STATEMENT_CANCEL && TransactionIdIsValid(request->held_by);
 	key->cooperative = kind == STATEMENT_CANCEL && request->cooperative;
 	key->has_tids = request->wants_tids || request->tids.count > 0;
@@ -300,7 +294,7 @@ build_reading(Statement *statement, int batch)
 	bool		named = answers_for_named(kind, request);
 
 	append_sql(statement, "SELECT j.id, j.status, ");
-	append_sql(statement, shows_xmax(request) ? "j.xmax" : "NULL::pg_catalog.xid");
+	append_sql(statement, statement->key->shows_xmax ? "j.xmax" : "NULL::pg_catalog.xid");
 	if (kind != STATEMENT_MATCH)
 	{
 		append_sql(statement, request->filters.none_match ? ", (false" : ", (true");
@@ -391,7 +385,7 @@ build_statement(Statement *statement)
 		case STATEMENT_LOCK:
 			append_from(statement, "SELECT j.id FROM ");
 			append_where(statement, batch);
-			append_sql(statement, request->relation->row_locks == ROW_LOCKS_UPDATE ?
+			append_sql(statement, statement->key->row_locks == ROW_LOCKS_UPDATE ?
 					   " FOR UPDATE SKIP LOCKED" : " FOR NO KEY UPDATE SKIP LOCKED");
 			break;
 
@@ -405,12 +399,16 @@ build_statement(Statement *statement)
 	}
 }
 
+/* Builds a statement with its text, and has it parsed */
 static SPIPlanPtr
 prepare(Statement *statement, int options)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql->data, statement->param_count,
-										  statement->param_types, options);
+	SPIPlanPtr	plan;
 
+	statement->sql = makeStringInfo();
+	build_statement(statement);
+	plan = SPI_prepare_cursor(statement->sql->data, statement->param_count,
+							  statement->param_types, options);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
 			 SPI_result_code_string(SPI_result), statement->sql->data);
@@ -452,7 +450,8 @@ reads_index_of_batches(const Plan *plan)
  * Does a plan for all values suit the statement?  Not if PostgreSQL would
  * compile it (jit), which takes longer than to cancel a few jobs; and if the
  * statement is for whole batches, only if it reads them by the index for that.
- * This makes the plan, which the first execution then uses.
+ * This makes the plan, which the first execution then uses; if code of others
+ * has made it invalid meanwhile, names in its text may be those of others.
  */
 static bool
 generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
@@ -470,7 +469,7 @@ generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
 			(!whole_batch || reads_index_of_batches(stmt->planTree));
 	}
 	ReleaseCachedPlan(generic, CurrentResourceOwner);
-	return suits;
+	return suits && SPI_plan_is_valid(plan);
 }
 
 /* Forgets a saved plan for all values unless it suits the statement */
@@ -513,17 +512,14 @@ static SavedPlan *
 make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 {
 	static const uint8 no_filter[FILTER_COUNT];
-	const JobsRelation *relation = statement->request->relation;
-	uint64		version = relation->version;
+	JobsRelation *relation = statement->request->relation;
 	bool		in_place = statement->request->tids.count > 0;
 	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION && !in_place &&
-		memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
+	memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
 	int			options = relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
 	CURSOR_OPT_CUSTOM_PLAN : 0;
 	SavedPlan  *saved;
 
-	statement->sql = makeStringInfo();
-	build_statement(statement);
 	for (int f = 0; f < FILTER_COUNT; f++)
 		if (key->form[f] == FORM_LONG_ARRAY)
 			options = CURSOR_OPT_CUSTOM_PLAN;
@@ -531,12 +527,13 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE || in_place))
 	{
 		*plan = prepare(statement, CURSOR_OPT_GENERIC_PLAN);
-		saved = saved_plan_enter(key, version, *plan);
+		saved = saved_plan_enter(key, relation->version, *plan);
 		if (saved == NULL || keep_if_suitable(saved, whole_batch))
 			return saved;
+		jobs_relation_verify(relation);
 	}
 	*plan = prepare(statement, options);
-	return saved_plan_enter(key, version, *plan);
+	return saved_plan_enter(key, relation->version, *plan);
 }
 
 /* A DestReceiver that hands each row to a RowCallback */
@@ -691,7 +688,7 @@ statement_execute(StatementKind kind, const Request *request,
 	MemoryContext context = CurrentMemoryContext;
 	PlanKey		key;
 	SavedPlan  *saved;
-	Statement	statement = {.request = request, .kind = kind};
+	Statement	statement = {.request = request, .key = &key, .kind = kind};
 	RowReceiver receiver = {
 		.pub = {
 			.receiveSlot = receive_row,

@@ -20,6 +20,7 @@ $node->append_conf('postgresql.conf', qq{
 deadlock_timeout = 20ms
 max_connections = 40
 max_locks_per_transaction = 64
+max_prepared_transactions = 1
 unix_socket_permissions = 0777
 });
 $node->start;
@@ -91,6 +92,14 @@ my $holder_pid = $holder->query_safe('SELECT pg_backend_pid()');
 my $try = sub { my ($n) = @_; my ($out, $err); $node->psql('postgres', "SET lock_timeout = '200ms'; SELECT count(cancel_jobs(batch($n)))", stdout => \$out, stderr => \$err); return $out || $err; };
 like($try->(0), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch [-0-9a-f]+, of which process $holder_pid has the lock$/, 'the batch is waited for, and who has its lock is named');
 is($node->safe_psql('postgres', "SET lock_timeout = '200ms'; SELECT count(cancel_jobs(batch(n))) FROM generate_series(1, 4000) AS n"), '4000', 'no other batch waits');
+
+# A prepared transaction has no process; that of the session that prepared it does something else by now
+my $preparer = $node->background_psql('postgres');
+$preparer->query_safe('BEGIN; SELECT count(cancel_jobs(batch(1)))');
+$preparer->query_safe("PREPARE TRANSACTION 'cancel'");
+like($try->(1), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch [-0-9a-f]+$/, 'a prepared transaction has the lock, and no process is named');
+$preparer->query_safe("ROLLBACK PREPARED 'cancel'");
+$preparer->quit;
 
 # A wait can be interrupted, and the session goes on
 my $waiter = $node->background_psql('postgres', on_error_stop => 0);
@@ -176,25 +185,32 @@ foreach my $pair (@pairs)
 #
 # Strangers: transactions that have no batch in common, each in ascending order
 #
-$node->safe_psql('postgres', q{
-	CREATE TABLE stranger AS SELECT who, md5('stranger ' || who || ' ' || i)::uuid AS b FROM generate_series(0, 3) AS who, generate_series(1, 100) AS i});
 my @strangers;
 for my $who (0 .. 3)
 {
 	open(my $psql, '|-', "psql -XAtq -d '$connstr' >$dir/out$who 2>$dir/err$who") or die;
 	$psql->autoflush(1);
-	print $psql "DO \$\$ DECLARE till timestamptz := clock_timestamp() + interval '@{[$seconds * 5]} s'; n int := 0; b uuid; BEGIN
+	print $psql "DO \$\$ DECLARE till timestamptz := clock_timestamp() + interval '@{[$seconds * 5]} s'; n int := 0; dead int := 0; b uuid; BEGIN
 		WHILE clock_timestamp() < till LOOP
-			FOR b IN SELECT s.b FROM stranger AS s WHERE who = $who ORDER BY s.b LOOP
-				PERFORM cancel_jobs(b);
-			END LOOP;
-			n := n + 1;
+			BEGIN
+				FOR b IN SELECT gen_random_uuid() FROM generate_series(1, 100) ORDER BY 1 LOOP
+					PERFORM cancel_jobs(b);
+				END LOOP;
+				n := n + 1;
+			EXCEPTION WHEN deadlock_detected THEN dead := dead + 1; END;
 			COMMIT;
-		END LOOP; RAISE NOTICE 'rounds %', n; END \$\$;\n\\q\n";
+		END LOOP; RAISE NOTICE 'transactions % dead %', n, dead; END \$\$;\n\\q\n";
 	push @strangers, $psql;
 }
 close($_) for @strangers;
-like(slurp_file("$dir/err$_"), qr/^NOTICE:  rounds [1-9]\d*$/m, "stranger $_ meets nobody") for 0 .. 3;
+my ($transactions, $dead) = (0, 0);
+for my $who (0 .. 3)
+{
+	my $said = slurp_file("$dir/err$who");
+	like($said, qr/^NOTICE:  transactions [1-9]\d* dead 0$/m, "stranger $who meets nobody");
+	if ($said =~ /transactions (\d+) dead (\d+)/) { $transactions += $1; $dead += $2; }
+}
+note "deadlocks of strangers with 100 batches each: $dead in $transactions transactions";
 
 $node->stop;
 done_testing();

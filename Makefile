@@ -40,7 +40,8 @@ PG_CPPFLAGS = -I$(srcdir)/src
 
 REGRESS = setup cancel filters problems relations http rows calls security ddl chunks install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
-	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned
+	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned \
+	shared-locks
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 

@@ -446,6 +446,7 @@ look_at_open(Cancel *call, const Request *request)
 		if (!call->came_back)
 			return;
 		SEAM("before-repeat");
+		list_open(call, &again);	/* not those that a trigger has kept */
 		cancel_requested(call, &again);
 		repeat = !request->skip_locked || call->held > held_before;
 	}

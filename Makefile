@@ -38,7 +38,7 @@ PGFILEDESC = "pasqal_jobs - cancel the jobs of a batch with one SQL call"
 
 PG_CPPFLAGS = -I$(srcdir)/src
 
-REGRESS = setup cancel filters problems relations http rows calls security ddl chunks install
+REGRESS = setup cancel filters problems relations http rows calls security ddl chunks locked install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
 	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned \
 	shared-locks

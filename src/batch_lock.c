@@ -182,7 +182,8 @@ locked_relation(const JobsRelation *relation)
 typedef struct Wait
 {
 	Datum		batch;
-	int			pid;			/* of a session that has the lock; 0: not known */
+	int			pid;			/* of a session that has the lock; 0: not
+								 * known */
 } Wait;
 
 /* Error context callback: what a lock timeout was waiting for */

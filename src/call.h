@@ -38,7 +38,6 @@ extern void call_begin(Call *call, const char *function, bool read_only);
 extern void call_read_filters(Call *call, const GivenFilters *given, Problems *problems);
 extern void call_read_arguments(Call *call, FunctionCallInfo fcinfo);
 extern void call_open(Call *call);
-extern void call_check_locked_jobs(const Call *call);
 extern void call_notify(const Call *call, uint64 canceled);
 extern void call_end(Call *call);
 

@@ -517,7 +517,7 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	uint64		version = relation->version;
 	bool		in_place = statement->request->tids.count > 0;
 	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION && !in_place &&
-		memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
+	memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
 	int			options = relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
 	CURSOR_OPT_CUSTOM_PLAN : 0;
 	SavedPlan  *saved;
@@ -716,6 +716,9 @@ statement_execute(StatementKind kind, const Request *request,
 	/* other sessions may have done what no lock stops, such as ALTER TYPE */
 	AcceptInvalidationMessages();
 	jobs_relation_verify(request->relation);
+	if (kind == STATEMENT_LOCK && request->relation->row_locks == ROW_LOCKS_NONE)
+		jobs_relation_changed(request->relation);	/* what SKIP LOCKED waits
+													 * for was attached */
 	fill_key(&key, kind, request);
 	build_statement(&statement);
 	options.params = param_list(&statement);

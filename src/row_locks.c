@@ -191,8 +191,8 @@ row_looks_locked(LockView *view, TransactionId xmax)
 
 	view->last = xmax;
 	view->last_locks = TransactionIdIsValid(xmax) &&
-		!TransactionIdIsCurrentTransactionId(xmax) &&
-		((TransactionIdIsNormal(xmax) && TransactionIdIsInProgress(xmax)) ||
-		 may_be_multixact(view, xmax));
+		(may_be_multixact(view, xmax) ||
+		 (TransactionIdIsNormal(xmax) && !TransactionIdIsCurrentTransactionId(xmax) &&
+		  TransactionIdIsInProgress(xmax)));
 	return view->last_locks;
 }

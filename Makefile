@@ -41,7 +41,7 @@ PG_CPPFLAGS = -I$(srcdir)/src
 REGRESS = setup cancel filters problems relations http rows calls security ddl chunks locked install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
 	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned \
-	overtake skip-worker shared-locks
+	overtake skip-worker shared-locks late-reference
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 

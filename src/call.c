@@ -150,6 +150,9 @@ read_running_status(Call *call)
 		if (!label_column_read(column, text, strlen(text), &call->request.running_status))
 			invalid_running_status(call, psprintf("The type %s of the column \"status\" has no such label.",
 												  format_type_be(column->type)));
+		/* raises 55P04 for a label that this transaction has added */
+		call->request.running_status = DirectFunctionCall2(enum_in, CStringGetDatum(text),
+														   ObjectIdGetDatum(column->type));
 	}
 	else if (text[0] == '\0')
 		invalid_running_status(call, "A status must not be empty.");
@@ -158,24 +161,39 @@ read_running_status(Call *call)
 	call->request.cooperative = true;
 }
 
-/* call_check_locked_jobs: raises 0A000 if locked jobs of the relation cannot be skipped */
+/*
+ * call_check_locked_jobs
+ *
+ * Raises 0A000 if locked jobs of the relation cannot be skipped, and 42501 if
+ * the user cannot be told which they are.
+ */
 void
 call_check_locked_jobs(const Call *call)
 {
-	if (call->request.skip_locked && call->relation.row_locks == ROW_LOCKS_NONE)
+	if (!call->request.skip_locked || jobs_relation_tells_locked(&call->relation))
+		return;
+	if (call->relation.row_locks == ROW_LOCKS_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot skip locked jobs of relation \"%s\"",
 						RelationGetRelationName(call->relation.rel)),
 				 errdetail("Jobs can be locked ahead in tables of this server only: not in views, foreign tables, tables of Citus or of another access method."),
 				 errhint("SET pasqal_jobs.locked_jobs = 'wait', or let pasqal_jobs.jobs_table name the table itself.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to skip locked jobs of table %s",
+					RelationGetRelationName(call->relation.rel)),
+			 errdetail("Under row-level security only a system column tells jobs that are locked from those that a policy keeps."),
+			 errhint("The call needs: GRANT SELECT ON %s TO %s;",
+					 jobs_relation_name(&call->relation),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
 /*
  * call_open
  *
- * Opens the relation, unless it is open, and connects to SPI.  Raises 22023 and
- * 0A000 for settings that the relation does not allow.
+ * Opens the relation, unless it is open, and connects to SPI.  Raises 22023,
+ * 55P04, 0A000 and 42501 for settings that the relation does not allow.
  */
 void
 call_open(Call *call)

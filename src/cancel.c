@@ -42,7 +42,6 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "arrays.h"
 #include "batch_lock.h"
 #include "cancel.h"
 #include "compat.h"
@@ -78,8 +77,6 @@ typedef struct Cancel
 	bool		repeat;			/* jobs that can still be canceled stay open */
 	bool		came_back;		/* ... and there are some */
 	LockView	locks;
-	FilterValues shared;		/* held, but not by our transaction's number */
-	size_t		shared_capacity;
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
@@ -278,59 +275,28 @@ lock_free(Cancel *call, const Request *request)
 }
 
 /*
- * A row of STATEMENT_LOOK of a job that is held and was not canceled.  Where
- * other transactions refer to it, its xmax is a MultiXact of which we are one;
- * and a lock that was taken before a savepoint has the number of that.
- */
-static void
-note_shared(TupleTableSlot *row, void *arg)
-{
-	Cancel	   *call = arg;
-	FilterValues *shared = &call->shared;
-	TransactionId xmax = row->tts_isnull[RESULT_XMAX] ? InvalidTransactionId :
-	DatumGetTransactionId(row->tts_values[RESULT_XMAX]);
-
-	if (row->tts_isnull[RESULT_ID] || xmax == GetCurrentTransactionId() ||
-		!(TransactionIdIsCurrentTransactionId(xmax) || may_be_multixact(&call->locks, xmax)))
-		return;
-	if ((size_t) shared->count == call->shared_capacity)
-		shared->values = grow_array(call->context, shared->values, &call->shared_capacity, sizeof(Datum));
-	shared->values[shared->count++] =
-		UUIDPGetDatum(memcpy(MemoryContextAlloc(call->context, UUID_LEN),
-							 DatumGetUUIDP(row->tts_values[RESULT_ID]), UUID_LEN));
-}
-
-/*
  * Cancels the jobs of the request that are held.  Nearly all show that by their
- * xmax, which is our transaction's number; the rest is named by id.  So are all
- * of them if the number could be that of a MultiXact of others, for whose jobs
- * the UPDATE would wait, or if xmax cannot be seen.
+ * xmax, which is our transaction's number.  Where others refer to a job, its xmax
+ * is a MultiXact, and a lock that was taken before a savepoint has the number of
+ * that; so what is left is named by id.  All jobs are if a trigger, which is to run
+ * once for each, can keep one; if our number could be that of a MultiXact of
+ * others, for whose jobs the UPDATE would wait; or if xmax cannot be seen.
  */
 static void
 cancel_held(Cancel *call, const Request *request)
 {
 	Request		held = *request;
-	FilterValues *ids = &held.filters.of[FILTER_ID];
 
 	memset(&call->locks, 0, sizeof(call->locks));
 	held.held_by = GetCurrentTransactionId();
-	if (call->relation->shows_xmax && !may_be_multixact(&call->locks, held.held_by))
-	{
+	if (call->relation->shows_xmax && !call->relation->may_keep &&
+		!may_be_multixact(&call->locks, held.held_by))
 		statement_execute(STATEMENT_CANCEL, &held, strike_off, call);
-		*ids = ledger_ids(call->ledger, true);
-		if (ids->count == 0)
-			return;
-		call->shared.count = 0;
-		held.tids.count = 0;
-		statement_execute(STATEMENT_LOOK, &held, note_shared, call);
-		*ids = call->shared;
-	}
-	else
-		*ids = ledger_ids(call->ledger, true);
 
 	held.held_by = InvalidTransactionId;
 	held.tids.count = 0;
-	if (ids->count > 0)
+	held.filters.of[FILTER_ID] = ledger_ids(call->ledger, true);
+	if (request_lists_jobs(&held))
 		statement_execute(STATEMENT_CANCEL, &held, strike_off, call);
 }
 
@@ -444,6 +410,7 @@ look_at_open(Cancel *call, const Request *request)
 		if (!call->came_back)
 			return;
 		SEAM("before-repeat");
+		list_open(call, &again);	/* not those that a trigger has kept */
 		cancel_requested(call, &again);
 		repeat = !request->skip_locked || call->held > held_before;
 	}

@@ -363,7 +363,10 @@ list_chunk(Work *work, Request *request, size_t count)
 	{
 		WorkItem   *item = &work->items[work->done + i];
 
-		/* the items stay where they are until jobs are put off, at the very end */
+		/*
+		 * the items stay where they are until jobs are put off, at the very
+		 * end
+		 */
 		ids->values[i] = UUIDPGetDatum(&item->order.id);
 		if (request->tids.values && ItemPointerIsValid(&item->tid))
 			request->tids.values[request->tids.count++] = PointerGetDatum(&item->tid);
@@ -393,7 +396,7 @@ cancel_chunk(Work *work, size_t count, bool wait)
 	reopen_relation(work);
 	call_check_locked_jobs(call);
 	request.skip_locked = request.skip_locked ||
-		(!wait && call->relation.row_locks != ROW_LOCKS_NONE);
+		(!wait && jobs_relation_tells_locked(&call->relation));
 	list_chunk(work, &request, count);
 
 	canceled = cancel(&request, scope, &observer);

@@ -367,7 +367,10 @@ learn(JobsRelation *relation, bool again)
 
 	if (entry && entry->valid)
 	{
-		/* a partition of a partition may have come without a word about this one */
+		/*
+		 * a partition of a partition may have come without a word about this
+		 * one
+		 */
 		if (entry->relation.has_children && entry->looked_below != invalidations)
 		{
 			entry->looked_below = invalidations;
@@ -522,6 +525,19 @@ jobs_relation_verify(JobsRelation *relation)
 	learn(relation, true);
 	if (!jobs_shape_equal(&before, &relation->shape))
 		jobs_relation_changed(relation);
+}
+
+/*
+ * jobs_relation_tells_locked
+ *
+ * Can a job that another transaction has locked be told from one that a policy
+ * keeps?  The statement that locks jobs returns neither; xmax differs.
+ */
+bool
+jobs_relation_tells_locked(const JobsRelation *relation)
+{
+	return relation->row_locks != ROW_LOCKS_NONE &&
+		(relation->shows_xmax || !relation->has_policies);
 }
 
 /* jobs_shape_equal: are the columns and types the same? */

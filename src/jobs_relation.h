@@ -47,6 +47,7 @@ extern void jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode);
 extern void jobs_relation_close(JobsRelation *relation);
 extern void jobs_relation_verify(JobsRelation *relation);
 extern char *jobs_relation_name(const JobsRelation *relation);
+extern bool jobs_relation_tells_locked(const JobsRelation *relation);
 extern bool jobs_shape_equal(const JobsShape *a, const JobsShape *b);
 pg_noreturn extern void jobs_relation_changed(const JobsRelation *relation);
 extern JobStatus job_status(const JobsRelation *relation, Datum value, bool isnull);

@@ -61,7 +61,8 @@ struct Ledger
 };
 
 static const char STRUCK_OFF[] = "struck off";
-static const char HELD[] = "held";	/* this transaction has locked the job's row */
+static const char HELD[] = "held";	/* this transaction has locked the job's
+									 * row */
 
 static inline bool
 is_open(const LedgerEntry *entry)

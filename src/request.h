@@ -25,7 +25,10 @@ typedef struct Request
 	bool		wants_tids;
 	FilterValues tids;
 
-	/* Only jobs whose rows this transaction has locked; InvalidTransactionId: all */
+	/*
+	 * Only jobs whose rows this transaction has locked; InvalidTransactionId:
+	 * all
+	 */
 	TransactionId held_by;
 
 	/* What becomes of jobs that others have locked: pasqal_jobs.locked_jobs */

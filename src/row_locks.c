@@ -31,16 +31,37 @@
 #include "columns.h"
 #include "row_locks.h"
 
-/* Does a cancel write one of these columns of the relation?  0: an expression, maybe */
+/* Does the value of a column follow from other columns? */
+static bool
+is_generated(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_attribute) GETSTRUCT(tuple))->attgenerated != '\0';
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+/*
+ * Does a cancel change one of these columns of the relation?  0, an expression,
+ * and a generated column may follow from those that it writes.
+ */
 static bool
 writes_any(Oid relid, const int16 *attnums, int count)
 {
+	for (int a = 0; a < count; a++)
+		if (attnums[a] == 0 || is_generated(relid, attnums[a]))
+			return true;
 	for (int i = 0; i < WRITTEN_COUNT; i++)
 	{
 		AttrNumber	written = get_attnum(relid, job_columns[written_columns[i]].name);
 
 		for (int a = 0; a < count; a++)
-			if (attnums[a] == written || attnums[a] == 0)
+			if (attnums[a] == written)
 				return true;
 	}
 	return false;
@@ -170,8 +191,8 @@ row_looks_locked(LockView *view, TransactionId xmax)
 
 	view->last = xmax;
 	view->last_locks = TransactionIdIsValid(xmax) &&
-		!TransactionIdIsCurrentTransactionId(xmax) &&
-		((TransactionIdIsNormal(xmax) && TransactionIdIsInProgress(xmax)) ||
-		 may_be_multixact(view, xmax));
+		(may_be_multixact(view, xmax) ||
+		 (TransactionIdIsNormal(xmax) && !TransactionIdIsCurrentTransactionId(xmax) &&
+		  TransactionIdIsInProgress(xmax)));
 	return view->last_locks;
 }

@@ -15,8 +15,8 @@ typedef enum RowLocks
 {
 	ROW_LOCKS_NONE,				/* not at all: views, foreign tables, Citus */
 	ROW_LOCKS_NO_KEY_UPDATE,
-	ROW_LOCKS_UPDATE			/* a unique index or partition key has a column
-								 * that a cancel writes */
+	ROW_LOCKS_UPDATE			/* a unique index or partition key has a
+								 * column that a cancel writes */
 } RowLocks;
 
 /* What is remembered from one row to the next; zeroed at first */

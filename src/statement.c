@@ -713,6 +713,9 @@ statement_execute(StatementKind kind, const Request *request,
 	/* other sessions may have done what no lock stops, such as ALTER TYPE */
 	AcceptInvalidationMessages();
 	jobs_relation_verify(request->relation);
+	if (kind == STATEMENT_LOCK && request->relation->row_locks == ROW_LOCKS_NONE)
+		jobs_relation_changed(request->relation);	/* what SKIP LOCKED waits
+													 * for was attached */
 	fill_key(&key, kind, request);
 	build_statement(&statement);
 	options.params = param_list(&statement);

@@ -18,15 +18,15 @@ typedef enum StatementKind
 	STATEMENT_MATCH,
 
 	/*
-	 * (id, status, xmax, matches, creation_order, tid) of the same jobs, for a
-	 * work list; with a filter id of the jobs of STATEMENT_LOOK.  The tid is
-	 * null unless the request wants it.
+	 * (id, status, xmax, matches, creation_order, tid) of the same jobs, for
+	 * a work list; with a filter id of the jobs of STATEMENT_LOOK.  The tid
+	 * is null unless the request wants it.
 	 */
 	STATEMENT_WORK_LIST,
 
 	/*
-	 * locks the jobs that match and can be canceled, but for those that another
-	 * transaction has locked; returns (id) of each
+	 * locks the jobs that match and can be canceled, but for those that
+	 * another transaction has locked; returns (id) of each
 	 */
 	STATEMENT_LOCK,
 
@@ -38,8 +38,8 @@ typedef enum StatementKind
 	STATEMENT_CANCEL,
 
 	/*
-	 * (id, status, xmax, matches) of all jobs of the filter id; "matches" says
-	 * whether the other filters match, too
+	 * (id, status, xmax, matches) of all jobs of the filter id; "matches"
+	 * says whether the other filters match, too
 	 */
 	STATEMENT_LOOK
 } StatementKind;

@@ -11,9 +11,15 @@ A line is one of these:
         transactions that were rolled back are not there. "n" is from a sequence. It is drawn while the row is locked,
         so that it orders the versions of one job as they followed each other. "there" is false if the job was deleted.
     {"event": "call", "session": 0, "batch": 1, "level": "read committed", "filters": {...}, "committed": true,
-     "before": SNAPSHOT, "after": SNAPSHOT, "xid": 741, "jobs": [ID, ...], "errors": [[ID, WHY], ...]}
+     "mode": "wait", "before": SNAPSHOT, "after": SNAPSHOT, "ended": 745, "xid": 741, "jobs": [ID, ...],
+     "errors": [[ID, WHY], ...]}
         A call ended with an answer. "before" and "after" are pg_current_snapshot(), taken by the same transaction in
-        the statement before the call and in the one after it. "xid" is its transaction, null if it wrote nothing.
+        the statement before the call and in the one after it, "ended" is the next transaction of the session. "xid" is
+        that of the call, null if it wrote and locked nothing. "mode" is pasqal_jobs.locked_jobs.
+    {"event": "try", "batch": 1, "before": SNAPSHOT, "ended": 745}
+        A call ended without an answer.
+    {"event": "hold", "xid": 742, "ids": [ID, ...]}
+        A transaction that is no call may have locked these jobs, or any if "ids" is null.
     {"event": "table", "id": ID, "batch": 1, "status": "DONE", "runs": 1}
         A job as it is in the end.
 
@@ -31,7 +37,8 @@ The checks:
     canceled    each job of "jobs" was canceled once, by the transaction of the call and from an open version of the
                 batch that matched; no other version was written by it; what was CANCELED but by a call is an error.
                 Of a call that was rolled back: each job of "jobs" was open and matched at some moment of the call
-    failed      each WHY was true at some moment of the call
+    failed      each WHY was true at some moment of the call; a job is "locked" if the call skips locked jobs, the job
+                could be canceled at some moment, and a transaction that overlaps the call wrote or may have locked it
     lost        each job that matched, at whichever moment of the call its first read was, has an answer, unless it
                 was absent, or open without a match, at a moment of the call; each job that was named has one
     invented    each job that has an answer was named, or matched at some moment of the call
@@ -92,7 +99,9 @@ class Call:
         self.committed = line["committed"]
         self.jobs, self.errors = line["jobs"], line["errors"]
         self.before, self.after = Snapshot(line["before"]), Snapshot(line["after"])
-        self.named = self.filters.get("id")
+        self.mode, self.ended = line["mode"], line["ended"]
+        named = self.filters.get("id")
+        self.named = [named] if isinstance(named, str) else named
         self.name = "%s of batch %s, session %s" % (self.xid or "a call", self.batch, line["session"])
 
     def current(self, job):
@@ -121,6 +130,18 @@ class Call:
     def is_open_without_match(self, version):
         return self.is_in_batch(version) and version.status in OPEN and not matches(version, self.filters)
 
+    def overlaps(self, xid):
+        """Was this transaction, another one, under way at some moment of the call?"""
+        return xid != self.xid and xid < self.ended and not self.before.sees(xid)
+
+    def takes_lock_of_batch(self):
+        return self.named is None or len(self.named) > 1
+
+    def may_lock(self, job):
+        """Could this call have locked the job?"""
+        return any(v.there and v.status in OPEN and v.batch == self.batch and matches(v, self.filters)
+                   for v in self.current(job))
+
     def may_say(self, job, why):
         """Was this true at some moment of the call?"""
         versions = self.current(job)
@@ -132,6 +153,8 @@ class Call:
             return self.named is not None and not all(map(self.is_in_batch, versions))
         if why == "Job does not match the other filters":
             return self.named is not None and any(map(self.is_open_without_match, versions))
+        if why == "Job is locked by another transaction":
+            return self.mode == "skip" and any(map(self.is_eligible, versions)) and self.history.was_held(self, job)
         if why == "Job was not canceled: a trigger or a row-level security policy kept it":
             # there is neither, so the job must have come back too often
             returns = sum(self.is_eligible(new) and not self.is_eligible(old)
@@ -196,6 +219,9 @@ class History:
         self.accounts = 0
         self.calls = []                                     # where each is, by the xmin of its start
         self.committed = set()                              # their transactions
+        self.holds = collections.defaultdict(list)          # transactions that may have locked a job; None: any
+        self.holding_calls = []                             # (transaction, where the call is)
+        self.tries = []                                     # (transaction after it, snapshot before it, batch)
         self.table, written = {}, []
         position = lines.tell()
         for text in iter(lines.readline, b""):
@@ -207,6 +233,13 @@ class History:
                 self.calls.append((Snapshot(line["before"]).xmin, position))
                 if line["committed"]:
                     self.committed.add(line["xid"])
+                if line["xid"] is not None:
+                    self.holding_calls.append((line["xid"], position))
+            elif line["event"] == "hold":
+                for job in line["ids"] if line["ids"] is not None else [None]:
+                    self.holds[job and sys.intern(job)].append(line["xid"])
+            elif line["event"] == "try":
+                self.tries.append((line["ended"], Snapshot(line["before"]), line["batch"]))
             elif line["event"] == "table":
                 self.table[line["id"]] = (line["batch"], line["status"], line["runs"])
             else:
@@ -216,6 +249,12 @@ class History:
             versions = self.versions[version.id]
             self.by_xid[version.xid].append((versions[-1] if versions else ABSENT, version))
             versions.append(version)
+
+        for held in [self.holding_calls, *self.holds.values()]:
+            held.sort()
+        self.tries.sort(key=lambda tried: tried[0])
+        self.tries_end = [t[0] for t in self.tries]
+        self.tries_from = list(itertools.accumulate((t[1].xmin for t in reversed(self.tries)), min))[::-1]
 
         # Transactions of one job need not be in the order of their numbers
         self.up_to = {job: list(itertools.accumulate((v.xid for v in versions), max))
@@ -237,6 +276,37 @@ class History:
             self.around.append(self.arriving.pop())
         self.around = [job for job in self.around if self.versions[job][-1].there or self.up_to[job][-1] >= xmin]
         return self.around
+
+    def was_held(self, call, job):
+        """Did another transaction write the job, or may it have locked it, while the call was under way?"""
+        first, end = self.range(job, call.before.xmin, call.ended)
+        if any(call.overlaps(v.xid) and v.xid not in self.committed for v in self.versions.get(job, ())[first:end]):
+            return True
+        for held in self.holds.get(job, ()), self.holds.get(None, ()):
+            if any(map(call.overlaps, held[bisect.bisect_left(held, call.before.xmin):
+                                           bisect.bisect_left(held, call.ended)])):
+                return True
+        return self.was_held_by_call(call, job)
+
+    def was_held_by_call(self, call, job):
+        """The same of other calls, which do not overlap if both take the lock of one batch"""
+        for xid, position in self.holding_calls[bisect.bisect_left(self.holding_calls, (call.before.xmin,)):
+                                                bisect.bisect_left(self.holding_calls, (call.ended,))]:
+            if call.overlaps(xid):
+                self.lines.seek(position)
+                other = Call(json.loads(self.lines.readline()), self)
+                if (job in other.jobs or other.may_lock(job)) and not (
+                        other.batch == call.batch and other.takes_lock_of_batch() and call.takes_lock_of_batch()):
+                    return True
+        for n in range(bisect.bisect_left(self.tries_end, call.before.xmin), len(self.tries)):
+            if self.tries_from[n] > call.ended:
+                break
+            ended, before, batch = self.tries[n]
+            if not call.before.sees(ended) and not before.sees(call.ended) and (
+                    batch != call.batch or not call.takes_lock_of_batch()) and any(
+                        v.there and v.batch == batch for v in self.versions.get(job, ())):
+                return True
+        return False
 
     def check(self):
         """Yields what is wrong: a kind, and words"""
@@ -261,8 +331,9 @@ class History:
 
 def self_test():
     """A good history, and what must be found once it is spoiled"""
-    jobs = ["%s-job" % c for c in "abcdef"]
-    a, b, c, d, e, f = jobs
+    jobs = ["%s-job" % c for c in "abcdefg"]
+    a, b, c, d, e, f, g = jobs
+    locked = "Job is locked by another transaction"
 
     def version(n, xid, job, status="PENDING", runs=1, batch=1, there=True):
         return {"event": "version", "n": n, "xid": xid, "id": job, "there": there, "batch": batch,
@@ -270,24 +341,28 @@ def self_test():
 
     def call(**given):
         return {"event": "call", "session": 0, "batch": 1, "level": "read committed", "filters": {"max_runs": 1},
-                "committed": True, "before": "20:20:", "after": "20:40:30", "xid": 30, "jobs": [], "errors": [], **given}
+                "committed": True, "mode": "skip", "before": "20:20:", "after": "20:40:30", "ended": 40,
+                "xid": 30, "jobs": [], "errors": [], **given}
 
     def good():
-        """a is canceled, b done before, c done meanwhile, d edited out meanwhile, e deleted meanwhile, f kept out"""
+        """a is canceled, b done before, c done, d edited out, e deleted meanwhile, f kept out, g locked"""
         written = [version(n, 10, job) for n, job in enumerate(jobs)]
         written += [version(10, 11, b, "DONE"), version(11, 12, f, runs=5)]
         written += [version(20, 21, c, "ERROR"), version(21, 22, d, runs=2), version(22, 23, e, there=False)]
         written += [version(30, 30, a, "CANCELED"), version(40, 50, d, "DONE", 2)]
         answer = call(jobs=[a], errors=[[b, "Job cannot be canceled: its status is DONE"],
-                                        [c, "Job cannot be canceled: its status is ERROR"]])
-        named = call(session=1, filters={"id": jobs + ["x"], "max_runs": 1}, xid=None, before="60:60:", after="60:60:",
+                                        [c, "Job cannot be canceled: its status is ERROR"], [g, locked]])
+        hold = {"event": "hold", "xid": 24, "ids": [g]}
+        named = call(session=1, filters={"id": jobs[:6] + ["x"], "max_runs": 1}, xid=None, before="60:60:",
+                     after="60:60:", ended=60, mode="wait",
                      errors=[[job, "Job cannot be canceled: its status is " + status] for job, status in
                              ((a, "CANCELED"), (b, "DONE"), (c, "ERROR"), (d, "DONE"))] +
                      [[e, "Job was not found in this batch"], [f, "Job does not match the other filters"],
                       ["x", "Job was not found in this batch"]])
         table = [{"event": "table", "id": job, "batch": 1, "status": status, "runs": runs} for job, status, runs in
-                 ((a, "CANCELED", 1), (b, "DONE", 1), (c, "ERROR", 1), (d, "DONE", 2), (f, "PENDING", 5))]
-        return written, answer, named, table
+                 ((a, "CANCELED", 1), (b, "DONE", 1), (c, "ERROR", 1), (d, "DONE", 2), (f, "PENDING", 5),
+                  (g, "PENDING", 1))]
+        return written + [hold], answer, named, table
 
     def spoiled(spoil):
         written, answer, named, table = good()
@@ -333,11 +408,32 @@ def self_test():
          lambda w, c1, c2, t: c2["errors"].__setitem__(0, [a, "Job does not match the other filters"])),
         ("kept by nobody", "failed", lambda w, c1, c2, t: c1["errors"].__setitem__(
             0, [b, "Job was not canceled: a trigger or a row-level security policy kept it"])),
+        ("locked, but the call waits", "failed", lambda w, c1, c2, t: c1.update(mode="wait")),
+        ("locked by nobody", "failed", lambda w, c1, c2, t: w.pop() and None),
+        ("locked before the call", "failed", lambda w, c1, c2, t: w[-1].update(xid=19)),
+        ("locked after the call", "failed", lambda w, c1, c2, t: w[-1].update(xid=40)),
+        ("locked by the call itself", "failed", lambda w, c1, c2, t: w[-1].update(xid=30)),
+        ("another job was locked", "failed", lambda w, c1, c2, t: w[-1].update(ids=[a])),
+        ("locked by a call that had to wait", "failed",
+         lambda w, c1, c2, t: (w.pop(), [call(xid=31, session=2, committed=False, jobs=[g], filters={"id": [g, b]},
+                                              errors=[status(b, "DONE")])])[1]),
+        ("locked, but it had ended", "failed",
+         lambda w, c1, c2, t: (w[-1]["ids"].append(b), c1["errors"].__setitem__(0, [b, locked]), None)[2]),
+        ("locked, but it does not match", "failed",
+         lambda w, c1, c2, t: (w[-1]["ids"].append(f), c1["errors"].append([f, locked]), None)[2]),
+        ("a locked job is lost", "lost", lambda w, c1, c2, t: c1["errors"].pop() and None),
+        ("locked and canceled", "twice", lambda w, c1, c2, t: c1["errors"].append([a, locked])),
+        ("locked by a transaction that may have locked any", None, lambda w, c1, c2, t: w[-1].update(ids=None)),
+        ("locked by a call of one job", None,
+         lambda w, c1, c2, t: (w.pop(), [call(xid=31, session=2, committed=False, jobs=[g], filters={"id": g})])[1]),
+        ("locked by a call of another batch, without an answer", None,
+         lambda w, c1, c2, t: (w.pop(), w.append(version(-1, 9, g, batch=2)),
+                               [{"event": "try", "batch": 2, "before": "22:22:", "ended": 35}])[2]),
         ("other words", "failed", lambda w, c1, c2, t: c1["errors"].__setitem__(0, [b, "Sorry"])),
         ("a job that was done is lost", "lost", lambda w, c1, c2, t: c1["errors"].pop(0) and None),
         ("an open job is lost", "lost",
-         lambda w, c1, c2, t: (w.append(version(8, 10, "g-job")),
-                               t.append({"event": "table", "id": "g-job", "batch": 1, "status": "PENDING", "runs": 1}),
+         lambda w, c1, c2, t: (w.append(version(8, 10, "h-job")),
+                               t.append({"event": "table", "id": "h-job", "batch": 1, "status": "PENDING", "runs": 1}),
                                None)[2]),
         ("a named job is lost", "lost", lambda w, c1, c2, t: c2["errors"].pop() and None),
         ("a job that never matched is answered", "invented",

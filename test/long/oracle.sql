@@ -456,6 +456,16 @@ SELECT jsonb_build_object('id', j.id, 'parent_id', j.parent_id, 'status', j.stat
 	'creation_order', j.creation_order, 'slurm_job_id', j.slurm_job_id)
 $$;
 
+-- Jobs that another session has locked, so that no cancel can have them; see oracle_run.sql
+CREATE TABLE oracle.held (id uuid, batch_id uuid);
+GRANT SELECT ON oracle.held TO public;
+
+-- What a cancel makes of a job: times stay in order, and a running_status leaves the end of the job to its worker
+CREATE FUNCTION oracle.assignments(status text, running_status text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+SELECT CASE WHEN status = 'RUNNING' AND running_status <> 'CANCELED' THEN format('status = %L', running_status)
+			ELSE 'status = ''CANCELED'', end_timestamp = greatest(start_timestamp, now())' END || ', updated_at = greatest(updated_at, now())'
+$$;
+
 -- The response; with preview nothing is changed, and jobs are told as they are
 CREATE FUNCTION oracle.cancel(rel regclass, batch uuid, given jsonb, by_creation bool, preview bool DEFAULT false)
 RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -465,6 +475,7 @@ DECLARE
 	errors jsonb := '{}';
 	seen uuid[] := '{}';
 	named bool := given ? 'id';
+	running_status text := coalesce(current_setting('pasqal_jobs.running_status', true), 'CANCELED');
 	id text;
 BEGIN
 	FOR j IN EXECUTE oracle.select_from(rel) LOOP
@@ -475,10 +486,14 @@ BEGIN
 				jobs := jobs || j;
 				CONTINUE;
 			END IF;
-			EXECUTE format('UPDATE %s SET status = ''CANCELED'', updated_at = now(), end_timestamp = now() WHERE id = $1 AND batch_id = $2', rel)
+			IF EXISTS (SELECT FROM oracle.held AS h WHERE h.id = j.id AND h.batch_id = j.batch_id) THEN
+				errors := errors || jsonb_build_object(j.id, 'Job is locked by another transaction');
+				CONTINUE;
+			END IF;
+			EXECUTE format('UPDATE %s SET %s WHERE id = $1 AND batch_id = $2', rel, oracle.assignments(j.status, running_status))
 				USING j.id, j.batch_id;
 			EXECUTE oracle.select_from(rel) || ' WHERE id = $1 AND batch_id = $2' INTO j USING j.id, j.batch_id;
-			IF j.status = 'CANCELED' THEN
+			IF j.status IN ('CANCELED', running_status) THEN
 				jobs := jobs || j;
 			ELSIF j.status IN ('PENDING', 'RUNNING') AND oracle.matches(j, given, by_creation) THEN
 				errors := errors || jsonb_build_object(j.id, 'Job was not canceled: a trigger or a row-level security policy kept it');

@@ -168,6 +168,33 @@ END
 $$;
 
 --
+-- Another session locks some jobs. A cancel that waits must not have to, so for it only references are held.
+--
+CREATE EXTENSION IF NOT EXISTS dblink SCHEMA oracle;
+
+CREATE PROCEDURE oracle.hold(r oracle.relations) LANGUAGE plpgsql AS $$
+DECLARE
+	skips bool := r.kind <> 'view' AND oracle.chance(0.5);
+	strength text := CASE WHEN skips THEN oracle.pick('UPDATE', 'NO KEY UPDATE', 'SHARE', 'KEY SHARE') ELSE 'KEY SHARE' END;
+BEGIN
+	DELETE FROM oracle.held;
+	PERFORM set_config('pasqal_jobs.locked_jobs', CASE WHEN skips THEN 'skip' ELSE 'wait' END, false),
+			set_config('pasqal_jobs.running_status', CASE WHEN r.kind = 'own types' AND oracle.chance(0.5) THEN 'PAUSED'
+				WHEN r.kind = 'text' AND oracle.chance(0.5) THEN 'CANCELING' ELSE 'CANCELED' END, false),
+			oracle.dblink_exec('holder', 'BEGIN');
+	IF oracle.chance(0.7) THEN
+		-- a job that a policy keeps may be called locked if it is that, too
+		INSERT INTO oracle.held SELECT * FROM oracle.dblink('holder', format('SELECT id, batch_id::text::uuid FROM %s WHERE mod(runs::text::int8 + creation_order %% 7, %s) = 0 AND (%L <> ''policies'' OR origin IS DISTINCT FROM ''AZURE'') FOR %s',
+			r.base, oracle.int(1, 3), r.kind, strength)) AS x (id uuid, batch_id uuid);
+	END IF;
+	IF strength = 'KEY SHARE' THEN
+		DELETE FROM oracle.held;
+	END IF;
+	COMMIT;
+END
+$$;
+
+--
 -- Filters
 --
 
@@ -451,8 +478,9 @@ BEGIN
 	--
 	-- cancel_jobs
 	--
-	call := format('SET pasqal_jobs.date_filter = %L; SET timezone = %L; SELECT cancel_jobs(%L, %L)', current_setting('pasqal_jobs.date_filter'),
-				   current_setting('timezone'), batch, filters);
+	call := format('SET pasqal_jobs.date_filter = %L; SET timezone = %L; SET pasqal_jobs.locked_jobs = %L; SET pasqal_jobs.running_status = %L; SELECT cancel_jobs(%L, %L)',
+				   current_setting('pasqal_jobs.date_filter'), current_setting('timezone'), current_setting('pasqal_jobs.locked_jobs'),
+				   current_setting('pasqal_jobs.running_status'), batch, filters);
 	read := oracle.read_arguments(batch, filters);
 	-- jsonb as PostgreSQL would have made it has the same size and hash
 	got := oracle.try(r, 'SELECT CASE WHEN pg_column_size(a) = pg_column_size(a::text::jsonb) AND jsonb_hash_extended(a, 0) = jsonb_hash_extended(a::text::jsonb, 0)
@@ -471,6 +499,7 @@ BEGIN
 		END IF;
 		PERFORM oracle.count('canceled jobs', jsonb_array_length(expected.answer->'data'->'jobs'));
 		PERFORM oracle.count('not canceled jobs', (SELECT count(*) FROM jsonb_object_keys(expected.answer->'data'->'errors')));
+		PERFORM oracle.count('locked jobs', (SELECT count(*) FROM jsonb_each_text(expected.answer->'data'->'errors') WHERE value LIKE '%locked%'));
 		PERFORM oracle.count('answers with jobs and errors', (expected.answer->'data'->'jobs' <> '[]' AND expected.answer->'data'->'errors' <> '{}')::int);
 		IF got IS DISTINCT FROM expected THEN
 			CALL oracle.differ('response', seed, nr, r, call, oracle.told(expected), oracle.told(got));
@@ -543,11 +572,14 @@ BEGIN
 	PERFORM set_config('jit', 'off', false), set_config('client_min_messages', 'warning', false);
 	PERFORM setseed(seed % 1000003 / 1000003.0);
 	TRUNCATE oracle.counts;
+	PERFORM oracle.dblink_connect('holder', format('dbname=%s port=%s host=%s', current_database(), current_setting('port'),
+		split_part(current_setting('unix_socket_directories'), ',', 1)));
 	WHILE done < cases LOOP
 		SELECT * INTO r FROM oracle.relations ORDER BY random() LIMIT 1;
 		CALL oracle.fill(r);
 		PERFORM set_config('pasqal_jobs.jobs_table', r.rel, false);
 		COMMIT;
+		CALL oracle.hold(r);
 		FOR n IN 1 .. 20 LOOP
 			EXIT WHEN done >= cases;
 			done := done + 1;
@@ -571,7 +603,10 @@ BEGIN
 		END LOOP;
 
 		-- once a table the same in chunks, which commits as it goes
-		CONTINUE WHEN to_regprocedure('public.cancel_jobs_in_chunks(uuid,jsonb,integer,bigint,bigint)') IS NULL OR r.kind = 'policies';
+		IF to_regprocedure('public.cancel_jobs_in_chunks(uuid,jsonb,integer,bigint,bigint)') IS NULL OR r.kind = 'policies' THEN
+			PERFORM oracle.dblink_exec('holder', 'COMMIT');
+			CONTINUE;
+		END IF;
 		batch := oracle.a_batch();
 		filters := oracle.some_filters(r.rel::regclass, 0);
 		expected := (oracle.try(r, format('SELECT 200, oracle.cancel($5::regclass, $1, %L, %L)', (oracle.read_arguments(batch, filters)).given,
@@ -588,8 +623,10 @@ BEGIN
 					   AND NOT EXISTS (SELECT FROM jsonb_array_elements(expected->'jobs') AS j WHERE concat(j->>'id', batch) = a.key))) THEN
 			CALL oracle.differ('cancel_jobs_in_chunks', seed, done, r, format('CALL cancel_jobs_in_chunks(%L, %L)', batch, filters), expected::text, format('%s canceled, %s failed', good, failed));
 		END IF;
+		PERFORM oracle.dblink_exec('holder', 'COMMIT');
 		COMMIT;
 	END LOOP;
+	PERFORM oracle.dblink_disconnect('holder');
 	PERFORM oracle.count('cases', done);
 	PERFORM oracle.count('differences', 0);
 END

@@ -34,7 +34,7 @@ is($count{cases}, $cases, "$cases cases");
 is($count{differences}, 0, 'no difference');
 
 # A comparison of nothing would find nothing
-for my $what ('canceled jobs', 'not canceled jobs', 'answers with jobs and errors', 'refused calls', 'problems told', '200 of HTTP', '422 of HTTP')
+for my $what ('canceled jobs', 'not canceled jobs', 'locked jobs', 'answers with jobs and errors', 'refused calls', 'problems told', '200 of HTTP', '422 of HTTP')
 {
 	cmp_ok($count{$what} || 0, '>', $cases / 30, "of substance: $what");
 }

@@ -1,0 +1,191 @@
+--
+-- The settings locked_jobs and running_status, and times that stay in order. What
+-- becomes of jobs that other sessions hold is in test/isolation/.
+--
+LOAD 'pasqal_jobs';
+TRUNCATE jobs;
+SELECT submit(batch(1));
+SHOW pasqal_jobs.locked_jobs;
+SHOW pasqal_jobs.running_status;
+SELECT * FROM failure($$SET pasqal_jobs.locked_jobs = 'maybe'$$);
+
+-- where nobody has locked a job, skip answers as wait does
+SELECT tried(batch(1)) AS waited \gset
+SET pasqal_jobs.locked_jobs = 'skip';
+SELECT tried(batch(1)) = :'waited' AS same;
+SELECT tried(batch(1), '{"user_id": "bob"}'), tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(5), job(99)))),
+	   tried(batch(1), jsonb_build_object('id', job(2), 'min_runs', 1000));
+-- a limit counts what is canceled
+SET pasqal_jobs.max_jobs = 3;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET pasqal_jobs.max_jobs;
+
+-- rows that the transaction itself has locked or changed, before savepoints and in them
+BEGIN;
+SELECT right(id::text, 2) AS job FROM jobs WHERE status = 'PENDING' ORDER BY 1 FOR UPDATE;
+SAVEPOINT a;
+UPDATE jobs SET runs = runs + 1 WHERE status = 'RUNNING';
+SAVEPOINT b;
+SELECT told(cancel_jobs(batch(1)));
+ROLLBACK TO a;
+SELECT told(cancel_jobs(batch(1)));
+ROLLBACK;
+BEGIN;
+SAVEPOINT a;
+SELECT right(id::text, 2) AS job FROM jobs WHERE status = 'PENDING' ORDER BY 1 FOR KEY SHARE;
+SELECT tried(batch(1)) = :'waited' AS same;
+ROLLBACK TO a;
+SELECT told(cancel_jobs(batch(1))) = :'waited' AS same;
+ROLLBACK;
+
+-- what cannot be locked ahead is refused, not waited for
+CREATE VIEW seen_jobs AS SELECT * FROM jobs;
+SET pasqal_jobs.jobs_table = 'seen_jobs';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SELECT * FROM failure($$SELECT cancel_jobs_rows(batch(1))$$);
+SELECT * FROM failure($$SELECT cancel_jobs_http(batch(1)::text)$$);
+CALL cancel_jobs_in_chunks(batch(1));
+SELECT count(*) FROM cancel_jobs_preview(batch(1));
+SET pasqal_jobs.locked_jobs = 'wait';
+SELECT tried(batch(1)) = :'waited' AS same;
+SET pasqal_jobs.locked_jobs = 'skip';
+DROP VIEW seen_jobs;
+-- a foreign table two levels below, from when it comes until it goes
+CREATE TABLE tree (LIKE jobs) PARTITION BY LIST (batch_id);
+CREATE TABLE trunk PARTITION OF tree FOR VALUES IN ('bbbbbbbb-0000-4000-8000-000000000001');
+CREATE TABLE branch PARTITION OF tree DEFAULT PARTITION BY LIST (runs);
+INSERT INTO trunk SELECT * FROM jobs;
+CREATE FOREIGN DATA WRAPPER nowhere;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+SET pasqal_jobs.jobs_table = 'tree';
+SELECT tried(batch(1)) = :'waited' AS same;
+CREATE FOREIGN TABLE far PARTITION OF branch FOR VALUES IN (1) SERVER nowhere;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.jobs_table = 'trunk';
+SELECT tried(batch(1)) = :'waited' AS same;
+SET pasqal_jobs.jobs_table = 'tree';
+DROP FOREIGN TABLE far;
+SELECT tried(batch(1)) = :'waited' AS same;
+DROP TABLE tree;
+DROP FOREIGN DATA WRAPPER nowhere CASCADE;
+RESET pasqal_jobs.jobs_table;
+
+-- a job that a policy keeps is told from one that is locked by xmax, which needs SELECT on the table
+CREATE ROLE regress_pasqal_operator;
+SELECT format('GRANT SELECT (%s), UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_operator', string_agg(quote_ident(attname), ', '))
+FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 \gexec
+SET ROLE regress_pasqal_operator;
+SELECT tried(batch(1)) = :'waited' AS same;
+RESET ROLE;
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read ON jobs FOR SELECT USING (true);
+CREATE POLICY write ON jobs FOR UPDATE USING (user_id = 'alice');
+SET ROLE regress_pasqal_operator;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET ROLE;
+GRANT SELECT ON jobs TO regress_pasqal_operator;
+SET ROLE regress_pasqal_operator;
+SELECT tried(batch(1));
+RESET ROLE;
+DROP POLICY read ON jobs;
+DROP POLICY write ON jobs;
+ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY regress_pasqal_operator;
+DROP ROLE regress_pasqal_operator;
+RESET pasqal_jobs.locked_jobs;
+
+-- times: a worker started the job, and touched it, after the transaction began
+BEGIN;
+ALTER TABLE jobs ADD CHECK (end_timestamp >= start_timestamp);
+UPDATE jobs SET start_timestamp = now() + interval '1 s', updated_at = now() + interval '2 s' WHERE id = job(3);
+UPDATE jobs SET start_timestamp = now() - interval '1 s', updated_at = now() - interval '2 s' WHERE id = job(4);
+UPDATE jobs SET start_timestamp = 'infinity' WHERE id = job(2);
+SELECT told(cancel_jobs(batch(1)));
+SELECT right(id::text, 2) AS job, end_timestamp = start_timestamp AS at_start, end_timestamp = now() AS ended_now, updated_at - now() AS updated
+FROM jobs WHERE id IN (job(1), job(2), job(3), job(4)) ORDER BY 1;
+ROLLBACK;
+
+--
+-- running_status
+--
+-- what is no status of a job to be canceled is refused
+SELECT s, f.* FROM unnest('{PENDING,RUNNING,DONE,CANCELING,"",canceled,STOPPED}'::text[]) AS s,
+	 LATERAL (SELECT set_config('pasqal_jobs.running_status', s, false)) AS x,
+	 LATERAL failure(format('SELECT cancel_jobs(batch(1)) /* %s */', set_config)) AS f;
+SELECT * FROM failure($$SELECT cancel_jobs_http(batch(1)::text)$$);
+CALL cancel_jobs_in_chunks(batch(1));
+-- a preview writes nothing, so it does not ask
+SELECT count(*) FROM cancel_jobs_preview(batch(1));
+
+-- an enum of one's own that has the label; not before it is committed
+CREATE TYPE status_with_canceling AS ENUM ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED');
+ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE status_with_canceling USING status::text::status_with_canceling;
+SET pasqal_jobs.running_status = 'CANCELING';
+BEGIN;
+ALTER TYPE status_with_canceling ADD VALUE 'CANCELING' BEFORE 'CANCELED';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+ROLLBACK;
+ALTER TYPE status_with_canceling ADD VALUE 'CANCELING' BEFORE 'CANCELED';
+
+CREATE VIEW outcome AS
+SELECT right(id::text, 2) AS job, status, updated_at = now() AS updated, end_timestamp = now() AS ended
+FROM jobs WHERE runs <= 400 ORDER BY 1;
+BEGIN;
+SELECT told(cancel_jobs(batch(1)));
+TABLE outcome;
+-- it is being canceled already, until the worker ends it
+SELECT told(cancel_jobs(batch(1), '{"status": ["CANCELING", "RUNNING"]}'));
+ROLLBACK;
+SELECT right(id::text, 2) AS job, error, job->>'status' AS status, job->'end_timestamp' AS ended FROM cancel_jobs_rows(batch(1), '{"status": "RUNNING"}') ORDER BY 1;
+TABLE outcome;
+UPDATE jobs SET status = 'RUNNING' WHERE status = 'CANCELING';
+SELECT status_code, body->'data'->'jobs'->0->'status' AS status FROM cancel_jobs_http(batch(1)::text, 'status=RUNNING');
+UPDATE jobs SET status = 'RUNNING' WHERE status = 'CANCELING';
+-- in all ways to the rows: skipped, by ids, in chunks, below a view
+SET pasqal_jobs.locked_jobs = 'skip';
+BEGIN; SELECT told(cancel_jobs(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(3))))); TABLE outcome; ROLLBACK;
+RESET pasqal_jobs.locked_jobs;
+CALL cancel_jobs_in_chunks(batch(1), '{"user_id": "alice"}');
+TABLE outcome;
+UPDATE jobs SET status = CASE runs WHEN 100 THEN 'PENDING'::status_with_canceling ELSE 'RUNNING' END, end_timestamp = NULL WHERE runs IN (100, 300);
+CREATE VIEW seen_jobs AS SELECT * FROM jobs;
+SET pasqal_jobs.jobs_table = 'seen_jobs';
+SELECT tried(batch(1), '{"user_id": "alice"}');
+RESET pasqal_jobs.jobs_table;
+DROP VIEW seen_jobs;
+-- a trigger renames the label, or undoes it
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE current_setting('test.meddle');
+	IF OLD.user_id = 'bob' THEN NEW.status := 'ERROR'; END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER meddle BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION meddle();
+BEGIN;
+SET LOCAL test.meddle = 'SELECT';
+SELECT told(cancel_jobs(batch(1)));
+ROLLBACK;
+BEGIN;
+SET LOCAL test.meddle = 'ALTER TYPE status_with_canceling RENAME VALUE ''CANCELING'' TO ''STOPPING''';
+SELECT right(id::text, 2) AS job, error, job->>'status' AS status FROM cancel_jobs_rows(batch(1), jsonb_build_object('id', job(3)));
+ROLLBACK;
+DROP TRIGGER meddle ON jobs;
+DROP FUNCTION meddle();
+-- a status of text takes any word but none
+DROP VIEW outcome;
+ALTER TABLE jobs ALTER status TYPE varchar(9) USING status::text;
+SET pasqal_jobs.running_status = 'STOPPING';
+SELECT right(id::text, 2) AS job, error, job->>'status' AS status FROM cancel_jobs_rows(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(3)))) ORDER BY 1;
+SELECT told(cancel_jobs(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(3)))));
+SET pasqal_jobs.running_status = '';
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+SET pasqal_jobs.running_status = 'to be canceled';
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET pasqal_jobs.running_status;
+
+-- as it was, for the files that follow
+TRUNCATE jobs;
+ALTER TABLE jobs ALTER status TYPE jobstatus USING status::jobstatus, ALTER status SET DEFAULT 'PENDING';
+DROP TYPE status_with_canceling;
+SELECT submit(batch(1));

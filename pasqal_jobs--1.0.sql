@@ -5,7 +5,7 @@
 
 --
 -- Types of these names may be there already: SQLAlchemy gives an application's
--- Enum(JobStatus) the same one
+-- Enum(JobStatus) the same one. A table has a type of its name, too.
 --
 DO $$
 DECLARE
@@ -15,12 +15,12 @@ BEGIN
 	FROM pg_catalog.pg_type AS t
 	JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 	WHERE n.nspname OPERATOR(pg_catalog.=) pg_catalog.current_schema()
-		AND (t.typname OPERATOR(pg_catalog.=) 'jobstatus' OR t.typname OPERATOR(pg_catalog.=) 'origin')
+		AND t.typname OPERATOR(pg_catalog.=) ANY ('{jobstatus,origin,jobprogress}'::pg_catalog.name[])
 	ORDER BY 1 LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'type "%" already exists in schema "%"', taken, pg_catalog.current_schema()
 			USING ERRCODE = 'duplicate_object',
-				DETAIL = 'The extension pasqal_jobs has types "jobstatus" and "origin" of its own.',
+				DETAIL = 'The extension pasqal_jobs has types "jobstatus", "origin" and "jobprogress" of its own.',
 				HINT = 'Give the extension a schema of its own: CREATE SCHEMA pasqal_jobs; CREATE EXTENSION pasqal_jobs SCHEMA pasqal_jobs;';
 	END IF;
 END
@@ -41,13 +41,27 @@ COMMENT ON TYPE Origin IS
 'where a job was submitted';
 
 --
+-- The progress of a job. A CHECK of the table would do the same, but PostgreSQL
+-- parses those anew for each UPDATE, whatever it changes; a domain is looked at
+-- only where the column is written. It is a member of the extension, as the
+-- enums are, and not made beside each table: a dump then has it before the
+-- tables, whatever their number and schemas, and DROP TABLE leaves nothing.
+--
+CREATE DOMAIN JobProgress AS int
+	CONSTRAINT jobprogress_check CHECK (VALUE OPERATOR(pg_catalog.>=) 0 AND VALUE OPERATOR(pg_catalog.<=) 100);
+
+COMMENT ON DOMAIN JobProgress IS
+'progress of a job, in percent: an integer from 0 to 100';
+
+--
 -- The default table
 --
 -- No search_path is set here, since the caller's decides where an unqualified
 -- name goes. So nothing below may depend on it: every function, operator and
 -- type is qualified.
 --
-CREATE FUNCTION create_jobs_table(name text DEFAULT 'jobs', partitions int DEFAULT 0, if_not_exists boolean DEFAULT false)
+CREATE FUNCTION create_jobs_table(name text DEFAULT 'jobs', partitions int DEFAULT 0, if_not_exists boolean DEFAULT false,
+	fillfactor int DEFAULT 45)
 RETURNS regclass
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $$
@@ -60,9 +74,10 @@ DECLARE
 	many pg_catalog.bool;
 	existing pg_catalog.regclass;
 	lz4 pg_catalog.text;
-	-- room for a second version of each row in its page (HOT), and vacuum after
-	-- a cancel of a twentieth of the table, not of a fifth
-	storage pg_catalog.text := 'fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05';
+	-- 45 leaves room for a second version of each row in its page (HOT); vacuum
+	-- comes after a cancel of a twentieth of the table, not of a fifth
+	storage pg_catalog.text := pg_catalog.concat('fillfactor = ', fillfactor,
+		', autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05');
 BEGIN
 	IF create_jobs_table.name IS NULL THEN
 		RAISE EXCEPTION 'name of the jobs table must not be null'
@@ -73,6 +88,11 @@ BEGIN
 		RAISE EXCEPTION 'number of partitions must not be negative or null'
 			USING ERRCODE = 'invalid_parameter_value',
 				HINT = 'Pass 0 for a table without partitions.';
+	END IF;
+	IF fillfactor IS NULL OR fillfactor OPERATOR(pg_catalog.<) 10 OR fillfactor OPERATOR(pg_catalog.>) 100 THEN
+		RAISE EXCEPTION 'fillfactor of the jobs table must be between 10 and 100, and not null'
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Leave it out for 45, with which a cancel of a whole batch is HOT; 85 is for jobs that change one by one.';
 	END IF;
 	many := partitions OPERATOR(pg_catalog.>) 0;
 
@@ -155,8 +175,7 @@ BEGIN
 			end_timestamp pg_catalog.timestamptz,
 			start_timestamp pg_catalog.timestamptz,
 			origin ', types, '.origin DEFAULT ''UNKNOWN'',
-			progress pg_catalog.int4
-				CHECK (progress OPERATOR(pg_catalog.>=) 0 AND progress OPERATOR(pg_catalog.<=) 100),
+			progress ', types, '.jobprogress,
 			parent_id pg_catalog.uuid,
 			user_id pg_catalog.text,
 			slurm_job_id pg_catalog.text,
@@ -184,8 +203,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION create_jobs_table(text, int, boolean) IS
-'creates a table of jobs for cancel_jobs(): SELECT create_jobs_table(''app.jobs''). The table belongs to the caller and not to the extension, so pg_dump dumps its rows. With partitions > 0 it is partitioned by hash of batch_id. With if_not_exists a relation that has the name already is left as it is. An index finds the jobs of a batch, and pages have free space so that a change of status touches no index';
+COMMENT ON FUNCTION create_jobs_table(text, int, boolean, int) IS
+'creates a table of jobs for cancel_jobs(): SELECT create_jobs_table(''app.jobs''). The table belongs to the caller and not to the extension, so pg_dump dumps its rows. With partitions > 0 it is partitioned by hash of batch_id. With if_not_exists a relation that has the name already is left as it is. An index finds the jobs of a batch. fillfactor, 10 to 100, is how full pages get: with 45 a cancel of a whole batch finds room in its pages and touches no index, with 85 changes of single jobs do, and the table takes about half the disk';
 
 --
 -- The cancel

@@ -30,13 +30,26 @@ SELECT create_jobs_table('app_jobs_3');
 RESET pasqal_jobs.jobs_table;
 DROP TABLE app_jobs, app_jobs_2, app_jobs_3;
 DROP EXTENSION pasqal_jobs;
--- beside an application that has a type origin, or jobstatus and columns of it
+-- beside an application that has a type origin, a table jobprogress, or jobstatus and columns of it
 CREATE TYPE origin AS ENUM ('CLIENT');
 \set SHOW_CONTEXT never
 CREATE EXTENSION pasqal_jobs;
 \echo :SQLSTATE
 \set SHOW_CONTEXT errors
 DROP TYPE origin;
+CREATE TABLE jobprogress ();
+\set SHOW_CONTEXT never
+CREATE EXTENSION pasqal_jobs;
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+DROP TABLE jobprogress;
+-- what is there already is never made its own (CREATE OR REPLACE would do that)
+CREATE FUNCTION cancel_jobs(uuid, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $2';
+\set SHOW_CONTEXT never
+CREATE EXTENSION pasqal_jobs;
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+DROP FUNCTION cancel_jobs;
 CREATE TYPE jobstatus AS ENUM ('PENDING', 'RUNNING', 'DONE', 'CANCELING', 'ERROR', 'CANCELED');
 \set SHOW_CONTEXT never
 CREATE EXTENSION pasqal_jobs;
@@ -83,7 +96,7 @@ DROP SCHEMA pasqal_jobs;
 -- stayed, and of statements, is of the old one
 CREATE EXTENSION pasqal_jobs;
 SELECT create_jobs_table('app_jobs');
-ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text;
+ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text, ALTER progress TYPE int;
 INSERT INTO app_jobs (id, batch_id, project_id, runs, status) SELECT job(n), batch(1), project(1), n, 'PENDING' FROM generate_series(1, 4) AS n;
 SET pasqal_jobs.jobs_table = 'app_jobs';
 PREPARE again (jsonb) AS SELECT told(cancel_jobs(batch(1), $1));

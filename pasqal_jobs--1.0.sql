@@ -4,6 +4,14 @@
 \echo Use "CREATE EXTENSION pasqal_jobs" to load this file. \quit
 
 --
+-- A superuser's rights run this script, in a schema where others may create, with
+-- pg_catalog before that schema in the search_path and pg_temp behind it. So
+-- types of PostgreSQL need no schema here, operators have one, and nothing says
+-- OR REPLACE or IF NOT EXISTS: what somebody has put there already is an error,
+-- and does not become a member of the extension.
+--
+
+--
 -- Types of these names may be there already: SQLAlchemy gives an application's
 -- Enum(JobStatus) the same one. A table has a type of its name, too.
 --
@@ -209,11 +217,20 @@ COMMENT ON FUNCTION create_jobs_table(text, int, boolean, int) IS
 --
 -- The cancel
 --
+-- COST 10000 (times cpu_operator_cost) is what the planner reckons for 25 pages
+-- read in their order, some 0.1 ms: a cancel of one job. So a query tests what is
+-- cheap before it calls. It takes 4000 calls in a query to reach jit_above_cost.
+--
+-- PARALLEL UNSAFE, the preview as well: the relation may be a view or have
+-- policies whose code no parallel query may run (a sequence, an EXCEPTION block),
+-- and a library that is first loaded in one does not get the session's settings,
+-- such as the name of the jobs table.
+--
 
 CREATE FUNCTION cancel_jobs(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS jsonb
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION cancel_jobs(uuid, jsonb) IS
 'cancels the PENDING and RUNNING jobs of a batch that match all filters, and returns {"data": {"jobs": [canceled jobs], "errors": {"id": "why it was not canceled"}}}. filters: id, id__starts_with, batch_id, project_id, user_id, status, min_runs, max_runs, errors, origin, start_date, end_date; a list matches any of its values; {} means every job of the batch. start_date and end_date compare with start_timestamp and end_timestamp, or with created_at if pasqal_jobs.date_filter = creation. A misspelt or empty filter is an error (22023), never a wider cancel. The setting pasqal_jobs.jobs_table names the table. A call that may cancel more than one job waits for other cancels of its batch';
@@ -221,7 +238,7 @@ COMMENT ON FUNCTION cancel_jobs(uuid, jsonb) IS
 CREATE FUNCTION cancel_jobs_http(batch__id text, query_string text DEFAULT '', OUT status_code int, OUT body json)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 ROWS 1;
 
 COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
 'serves the endpoint PATCH /api/v2/batches/{batch__id}/cancel/jobs: takes the segment of the path and the query string as they came, and returns the status code (200, or 422 for a bad path or query) and the body. Call it as SELECT * FROM cancel_jobs_http(...). Errors that are not the client''s fault are raised';
@@ -233,7 +250,7 @@ COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
 CREATE FUNCTION cancel_jobs_rows(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS TABLE (id uuid, error text, job jsonb)
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION cancel_jobs_rows(uuid, jsonb) IS
 'cancels as cancel_jobs() does, and returns one row for each job: either error is null and job is the canceled job, or error says why the job was not canceled and job is null. SELECT error, count(*) FROM cancel_jobs_rows(...) GROUP BY error sums it up. LIMIT and WHERE choose what is shown, not what is canceled. The result may be as large as the disk';
@@ -241,7 +258,7 @@ COMMENT ON FUNCTION cancel_jobs_rows(uuid, jsonb) IS
 CREATE FUNCTION cancel_jobs_preview(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS TABLE (id uuid, status JobStatus, error text)
 AS 'MODULE_PATHNAME'
-LANGUAGE C STABLE PARALLEL UNSAFE;
+LANGUAGE C STABLE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION cancel_jobs_preview(uuid, jsonb) IS
 'shows what cancel_jobs() would do now: one row for each job with its status; error is null if the job would be canceled, else it says why not. It changes and locks nothing, and works on a standby. It cannot foresee triggers and policies for UPDATE, and does not heed pasqal_jobs.max_jobs';

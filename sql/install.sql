@@ -2,7 +2,9 @@
 -- The extension as an object: what it is made of, where it can live, who may
 -- install it, and what psql says of it
 --
-SELECT extversion, nspname, extrelocatable, obj_description(e.oid, 'pg_extension')
+SELECT extversion, nspname, extrelocatable, obj_description(e.oid, 'pg_extension'),
+	(SELECT array_agg(r.extname) FROM pg_depend AS d JOIN pg_extension AS r ON r.oid = d.refobjid
+	 WHERE d.classid = 'pg_extension'::regclass AND d.objid = e.oid AND d.refclassid = 'pg_extension'::regclass) AS requires
 FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'pasqal_jobs';
 -- its members, all with a comment; from 17 on array types are members, too
 SELECT pg_describe_object(classid, objid, 0), obj_description(objid, classid::regclass::text) IS NOT NULL AS has_comment
@@ -10,7 +12,7 @@ FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pasqal_jobs') AND deptype = 'e'
 	AND objid NOT IN (SELECT typarray FROM pg_type) ORDER BY pg_describe_object(classid, objid, 0) COLLATE "C";
 -- names of parameters are part of the contract
-SELECT p.oid::regprocedure, pg_get_function_arguments(p.oid), provolatile, proparallel, prosecdef
+SELECT p.oid::regprocedure, pg_get_function_arguments(p.oid), provolatile, proparallel, prosecdef, procost, prorows
 FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 	JOIN pg_extension AS e ON e.oid = d.refobjid WHERE extname = 'pasqal_jobs' ORDER BY 1::text;
 LOAD 'pasqal_jobs';

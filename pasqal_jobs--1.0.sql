@@ -4,8 +4,16 @@
 \echo Use "CREATE EXTENSION pasqal_jobs" to load this file. \quit
 
 --
+-- A superuser's rights run this script, in a schema where others may create, with
+-- pg_catalog before that schema in the search_path and pg_temp behind it. So
+-- types of PostgreSQL need no schema here, operators have one, and nothing says
+-- OR REPLACE or IF NOT EXISTS: what somebody has put there already is an error,
+-- and does not become a member of the extension.
+--
+
+--
 -- Types of these names may be there already: SQLAlchemy gives an application's
--- Enum(JobStatus) the same one
+-- Enum(JobStatus) the same one. A table has a type of its name, too.
 --
 DO $$
 DECLARE
@@ -15,12 +23,12 @@ BEGIN
 	FROM pg_catalog.pg_type AS t
 	JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 	WHERE n.nspname OPERATOR(pg_catalog.=) pg_catalog.current_schema()
-		AND (t.typname OPERATOR(pg_catalog.=) 'jobstatus' OR t.typname OPERATOR(pg_catalog.=) 'origin')
+		AND t.typname OPERATOR(pg_catalog.=) ANY ('{jobstatus,origin,jobprogress}'::pg_catalog.name[])
 	ORDER BY 1 LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'type "%" already exists in schema "%"', taken, pg_catalog.current_schema()
 			USING ERRCODE = 'duplicate_object',
-				DETAIL = 'The extension pasqal_jobs has types "jobstatus" and "origin" of its own.',
+				DETAIL = 'The extension pasqal_jobs has types "jobstatus", "origin" and "jobprogress" of its own.',
 				HINT = 'Give the extension a schema of its own: CREATE SCHEMA pasqal_jobs; CREATE EXTENSION pasqal_jobs SCHEMA pasqal_jobs;';
 	END IF;
 END
@@ -41,13 +49,27 @@ COMMENT ON TYPE Origin IS
 'where a job was submitted. A column may have another enum instead; a label that is added to this one is not in a dump';
 
 --
+-- The progress of a job. A CHECK of the table would do the same, but PostgreSQL
+-- parses those anew for each UPDATE, whatever it changes; a domain is looked at
+-- only where the column is written. It is a member of the extension, as the
+-- enums are, and not made beside each table: a dump then has it before the
+-- tables, whatever their number and schemas, and DROP TABLE leaves nothing.
+--
+CREATE DOMAIN JobProgress AS int
+	CONSTRAINT jobprogress_check CHECK (VALUE OPERATOR(pg_catalog.>=) 0 AND VALUE OPERATOR(pg_catalog.<=) 100);
+
+COMMENT ON DOMAIN JobProgress IS
+'progress of a job, in percent: an integer from 0 to 100';
+
+--
 -- The default table
 --
 -- No search_path is set here, since the caller's decides where an unqualified
 -- name goes. So nothing below may depend on it: every function, operator and
 -- type is qualified.
 --
-CREATE FUNCTION create_jobs_table(name text DEFAULT 'jobs', partitions int DEFAULT 0, if_not_exists boolean DEFAULT false)
+CREATE FUNCTION create_jobs_table(name text DEFAULT 'jobs', partitions int DEFAULT 0, if_not_exists boolean DEFAULT false,
+	fillfactor int DEFAULT 45)
 RETURNS regclass
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $$
@@ -60,9 +82,10 @@ DECLARE
 	many pg_catalog.bool;
 	existing pg_catalog.regclass;
 	lz4 pg_catalog.text;
-	-- room for a second version of each row in its page (HOT), and vacuum after
-	-- a cancel of a twentieth of the table, not of a fifth
-	storage pg_catalog.text := 'fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05';
+	-- 45 leaves room for a second version of each row in its page (HOT); vacuum
+	-- comes after a cancel of a twentieth of the table, not of a fifth
+	storage pg_catalog.text := pg_catalog.concat('fillfactor = ', fillfactor,
+		', autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05');
 BEGIN
 	IF create_jobs_table.name IS NULL THEN
 		RAISE EXCEPTION 'name of the jobs table must not be null'
@@ -73,6 +96,11 @@ BEGIN
 		RAISE EXCEPTION 'number of partitions must not be negative or null'
 			USING ERRCODE = 'invalid_parameter_value',
 				HINT = 'Pass 0 for a table without partitions.';
+	END IF;
+	IF fillfactor IS NULL OR fillfactor OPERATOR(pg_catalog.<) 10 OR fillfactor OPERATOR(pg_catalog.>) 100 THEN
+		RAISE EXCEPTION 'fillfactor of the jobs table must be between 10 and 100, and not null'
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Leave it out for 45, with which a cancel of a whole batch is HOT; 85 is for jobs that change one by one.';
 	END IF;
 	many := partitions OPERATOR(pg_catalog.>) 0;
 
@@ -155,8 +183,7 @@ BEGIN
 			end_timestamp pg_catalog.timestamptz,
 			start_timestamp pg_catalog.timestamptz,
 			origin ', types, '.origin DEFAULT ''UNKNOWN'',
-			progress pg_catalog.int4
-				CHECK (progress OPERATOR(pg_catalog.>=) 0 AND progress OPERATOR(pg_catalog.<=) 100),
+			progress ', types, '.jobprogress,
 			parent_id pg_catalog.uuid,
 			user_id pg_catalog.text,
 			slurm_job_id pg_catalog.text,
@@ -184,25 +211,34 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION create_jobs_table(text, int, boolean) IS
-'creates a table of jobs for cancel_jobs(): SELECT create_jobs_table(''app.jobs''). The table belongs to the caller and not to the extension, so pg_dump dumps its rows. With partitions > 0 it is partitioned by hash of batch_id. With if_not_exists a relation that has the name already is left as it is. An index finds the jobs of a batch, and pages have free space so that a change of status touches no index';
+COMMENT ON FUNCTION create_jobs_table(text, int, boolean, int) IS
+'creates a table of jobs for cancel_jobs(): SELECT create_jobs_table(''app.jobs''). The table belongs to the caller and not to the extension, so pg_dump dumps its rows. With partitions > 0 it is partitioned by hash of batch_id. With if_not_exists a relation that has the name already is left as it is. An index finds the jobs of a batch. fillfactor, 10 to 100, is how full pages get: with 45 a cancel of a whole batch finds room in its pages and touches no index, with 85 changes of single jobs do, and the table takes about half the disk';
 
 --
 -- The cancel
+--
+-- COST 10000 (times cpu_operator_cost) is what the planner reckons for 25 pages
+-- read in their order, some 0.1 ms: a cancel of one job. So a query tests what is
+-- cheap before it calls. It takes 4000 calls in a query to reach jit_above_cost.
+--
+-- PARALLEL UNSAFE, the preview as well: the relation may be a view or have
+-- policies whose code no parallel query may run (a sequence, an EXCEPTION block),
+-- and a library that is first loaded in one does not get the session's settings,
+-- such as the name of the jobs table.
 --
 
 CREATE FUNCTION cancel_jobs(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS jsonb
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION cancel_jobs(uuid, jsonb) IS
-'cancels the PENDING and RUNNING jobs of a batch that match all filters, and returns {"data": {"jobs": [canceled jobs], "errors": {"id": "why it was not canceled"}}}. filters: id, id__starts_with, batch_id, project_id, user_id, status, min_runs, max_runs, errors, origin, start_date, end_date; a list matches any of its values; {} means every job of the batch. start_date and end_date compare with start_timestamp and end_timestamp, or with created_at if pasqal_jobs.date_filter = creation. A misspelt or empty filter is an error (22023), never a wider cancel. The setting pasqal_jobs.jobs_table names the table. A call that may cancel more than one job waits for other cancels of its batch';
+'cancels the PENDING and RUNNING jobs of a batch that match all filters, and returns {"data": {"jobs": [canceled jobs], "errors": {"id": "why it was not canceled"}}}. filters: id, id__starts_with, batch_id, project_id, user_id, status, min_runs, max_runs, errors, origin, start_date, end_date; a list matches any of its values; {} means every job of the batch. start_date and end_date compare with start_timestamp and end_timestamp, or with created_at if pasqal_jobs.date_filter = creation. A misspelt or empty filter is an error (22023), never a wider cancel. The setting pasqal_jobs.jobs_table names the table. A call that may cancel more than one job waits for other cancels of its batch. Jobs that a worker has locked are waited for, once all others are canceled; with pasqal_jobs.locked_jobs = skip they are answered as locked';
 
 CREATE FUNCTION cancel_jobs_http(batch__id text, query_string text DEFAULT '', OUT status_code int, OUT body json)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 ROWS 1;
 
 COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
 'serves the endpoint PATCH /api/v2/batches/{batch__id}/cancel/jobs: takes the segment of the path and the query string as they came, and returns the status code (200, or 422 for a bad path or query) and the body. Call it as SELECT * FROM cancel_jobs_http(...). Errors that are not the client''s fault are raised';
@@ -214,7 +250,7 @@ COMMENT ON FUNCTION cancel_jobs_http(text, text) IS
 CREATE FUNCTION cancel_jobs_rows(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS TABLE (id uuid, error text, job jsonb)
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION cancel_jobs_rows(uuid, jsonb) IS
 'cancels as cancel_jobs() does, and returns one row for each job: either error is null and job is the canceled job, or error says why the job was not canceled and job is null. SELECT error, count(*) FROM cancel_jobs_rows(...) GROUP BY error sums it up. LIMIT and WHERE choose what is shown, not what is canceled. The result may be as large as the disk';
@@ -222,7 +258,7 @@ COMMENT ON FUNCTION cancel_jobs_rows(uuid, jsonb) IS
 CREATE FUNCTION cancel_jobs_preview(batch uuid, filters jsonb DEFAULT '{}')
 RETURNS TABLE (id uuid, status JobStatus, error text)
 AS 'MODULE_PATHNAME'
-LANGUAGE C STABLE PARALLEL UNSAFE;
+LANGUAGE C STABLE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION cancel_jobs_preview(uuid, jsonb) IS
 'shows what cancel_jobs() would do now: one row for each job with its status; error is null if the job would be canceled, else it says why not. It changes and locks nothing, and works on a standby. It cannot foresee triggers and policies for UPDATE, and does not heed pasqal_jobs.max_jobs';

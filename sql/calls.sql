@@ -221,8 +221,26 @@ SELECT count(cancel_jobs(batch_id)) FROM jobs;
 ALTER FUNCTION cancel_jobs PARALLEL RESTRICTED;
 SELECT count(cancel_jobs(batch_id)) FROM jobs;
 ALTER FUNCTION cancel_jobs PARALLEL UNSAFE;
+-- nor does one around a preview, as the code of a view or policy may be what no parallel query may do
+CREATE TABLE listed AS SELECT batch(n % 5) AS batch FROM generate_series(1, 1000) AS n;
+ANALYZE listed;
+CREATE SEQUENCE looks;
+CREATE VIEW looked_at AS SELECT * FROM jobs WHERE nextval('looks') > 0;
+SET pasqal_jobs.jobs_table = 'looked_at';
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+SELECT count(*) FROM (SELECT DISTINCT batch FROM listed) AS b, cancel_jobs_preview(b.batch);
+ALTER FUNCTION cancel_jobs_preview PARALLEL RESTRICTED;
+SELECT count(*) FROM (SELECT DISTINCT batch FROM listed) AS b, cancel_jobs_preview(b.batch);
+ALTER FUNCTION cancel_jobs_preview PARALLEL UNSAFE;
+RESET pasqal_jobs.jobs_table;
+RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size;
+DROP VIEW looked_at;
+DROP SEQUENCE looks;
 \set VERBOSITY default
 SELECT set_config(name, 'off', false) IS NOT NULL AS set FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+-- a call costs more than an operator, so what is cheap is tested first
+EXPLAIN (COSTS OFF) SELECT FROM listed WHERE cancel_jobs(batch) IS NOT NULL AND batch <> batch(1);
+DROP TABLE listed;
 SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
 TRUNCATE jobs;
 SELECT submit(batch(1));

@@ -2,7 +2,9 @@
 -- The extension as an object: what it is made of, where it can live, who may
 -- install it, and what psql says of it
 --
-SELECT extversion, nspname, extrelocatable, obj_description(e.oid, 'pg_extension')
+SELECT extversion, nspname, extrelocatable, obj_description(e.oid, 'pg_extension'),
+	(SELECT array_agg(r.extname) FROM pg_depend AS d JOIN pg_extension AS r ON r.oid = d.refobjid
+	 WHERE d.classid = 'pg_extension'::regclass AND d.objid = e.oid AND d.refclassid = 'pg_extension'::regclass) AS requires
 FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'pasqal_jobs';
 -- its members, all with a comment; from 17 on array types are members, too
 SELECT pg_describe_object(classid, objid, 0), obj_description(objid, classid::regclass::text) IS NOT NULL AS has_comment
@@ -10,7 +12,7 @@ FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pasqal_jobs') AND deptype = 'e'
 	AND objid NOT IN (SELECT typarray FROM pg_type) ORDER BY pg_describe_object(classid, objid, 0) COLLATE "C";
 -- names of parameters are part of the contract
-SELECT p.oid::regprocedure, pg_get_function_arguments(p.oid), provolatile, proparallel, prosecdef
+SELECT p.oid::regprocedure, pg_get_function_arguments(p.oid), provolatile, proparallel, prosecdef, procost, prorows
 FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 	JOIN pg_extension AS e ON e.oid = d.refobjid WHERE extname = 'pasqal_jobs' ORDER BY 1::text;
 LOAD 'pasqal_jobs';
@@ -30,13 +32,26 @@ SELECT create_jobs_table('app_jobs_3');
 RESET pasqal_jobs.jobs_table;
 DROP TABLE app_jobs, app_jobs_2, app_jobs_3;
 DROP EXTENSION pasqal_jobs;
--- beside an application that has a type origin, or jobstatus and columns of it
+-- beside an application that has a type origin, a table jobprogress, or jobstatus and columns of it
 CREATE TYPE origin AS ENUM ('CLIENT');
 \set SHOW_CONTEXT never
 CREATE EXTENSION pasqal_jobs;
 \echo :SQLSTATE
 \set SHOW_CONTEXT errors
 DROP TYPE origin;
+CREATE TABLE jobprogress ();
+\set SHOW_CONTEXT never
+CREATE EXTENSION pasqal_jobs;
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+DROP TABLE jobprogress;
+-- what is there already is never made its own (CREATE OR REPLACE would do that)
+CREATE FUNCTION cancel_jobs(uuid, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $2';
+\set SHOW_CONTEXT never
+CREATE EXTENSION pasqal_jobs;
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+DROP FUNCTION cancel_jobs;
 CREATE TYPE jobstatus AS ENUM ('PENDING', 'RUNNING', 'DONE', 'CANCELING', 'ERROR', 'CANCELED');
 \set SHOW_CONTEXT never
 CREATE EXTENSION pasqal_jobs;
@@ -102,7 +117,7 @@ DROP SCHEMA pasqal_jobs;
 -- stayed, and of statements, is of the old one
 CREATE EXTENSION pasqal_jobs;
 SELECT create_jobs_table('app_jobs');
-ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text;
+ALTER TABLE app_jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text, ALTER progress TYPE int;
 INSERT INTO app_jobs (id, batch_id, project_id, runs, status) SELECT job(n), batch(1), project(1), n, 'PENDING' FROM generate_series(1, 4) AS n;
 SET pasqal_jobs.jobs_table = 'app_jobs';
 PREPARE again (jsonb) AS SELECT told(cancel_jobs(batch(1), $1));

@@ -203,6 +203,10 @@ SELECT create_jobs_table('mine.many', 4);
 \d mine.many
 SELECT relid, pg_get_expr(relpartbound, oid) FROM pg_partition_tree('mine.many') JOIN pg_class ON oid = relid WHERE isleaf ORDER BY 1::text;
 SELECT reloptions FROM pg_class WHERE oid = 'mine.many_p3'::regclass;
+BEGIN;
+SELECT create_jobs_table('mine.low', fillfactor => 10), create_jobs_table('mine.packed', 2, fillfactor => 100);
+SELECT oid::regclass, reloptions FROM pg_class WHERE relkind IN ('r', 'p') AND relname ~ '^(low|packed)' ORDER BY relname;
+ROLLBACK;
 INSERT INTO mine.many SELECT * FROM jobs;
 SET pasqal_jobs.jobs_table = 'mine.many';
 SELECT tried(batch(1));
@@ -226,6 +230,9 @@ RESET search_path;
 SELECT * FROM failure($$SELECT create_jobs_table(NULL)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('t', -1)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('t', NULL)$$);
+SELECT * FROM failure($$SELECT create_jobs_table('t', fillfactor => 9)$$);
+SELECT * FROM failure($$SELECT create_jobs_table('t', 2, fillfactor => 101)$$);
+SELECT * FROM failure($$SELECT create_jobs_table('jobs', if_not_exists => true, fillfactor => NULL)$$);
 SELECT * FROM failure($$SELECT create_jobs_table('a.b.c')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('no such.name')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('')$$);
@@ -240,7 +247,13 @@ SELECT count(*) AS members FROM pg_depend WHERE refclassid = 'pg_extension'::reg
 SELECT message, detail LIKE '%column status of table jobs depends on type jobstatus%' AS told FROM failure('DROP EXTENSION pasqal_jobs');
 \set VERBOSITY terse
 INSERT INTO jobs (batch_id, project_id, runs, progress) VALUES (batch(1), project(1), 1, 101);
+UPDATE jobs SET progress = -1 WHERE id = job(1);
 \set VERBOSITY default
+BEGIN;
+UPDATE jobs SET progress = n FROM (VALUES (1, 0), (2, 100), (3, NULL)) AS v (nr, n) WHERE id = job(nr) RETURNING nr, progress;
+ROLLBACK;
+-- a CHECK of the table would cost each UPDATE
+SELECT count(*) AS checks FROM pg_constraint WHERE conrelid = 'jobs'::regclass AND contype = 'c';
 SET client_min_messages = warning;
 DROP TABLE old_jobs, by_status, legacy CASCADE;
 DROP SCHEMA mine CASCADE;

@@ -4,7 +4,7 @@
 # For every version that an upgrade script (pasqal_jobs--A--B.sql) leads from,
 # installs it, upgrades it to the default version and compares all that the
 # catalogs say of it with the default version installed fresh. In place before
-# the first such script: until there is one it makes up two, of the install
+# the first such script: until there is one it makes up three, of the install
 # script itself, to show that the comparison finds what differs and nothing else.
 
 . "$(dirname "$0")/../tools/sandbox.sh"
@@ -58,7 +58,8 @@ SELECT line FROM (
 	FROM members AS m JOIN pg_proc AS p ON p.oid = m.objid AND m.classid = 'pg_proc'::regclass JOIN pg_language AS l ON l.oid = p.prolang
 	UNION ALL
 	SELECT concat_ws(' | ', m.type, m.identity, t.typtype, t.typcategory, t.typispreferred, t.typlen, t.typalign, t.typstorage, t.typnotnull,
-		t.typbasetype::regtype, t.typdefault, t.typacl, (SELECT array_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = t.oid))
+		t.typbasetype::regtype, t.typdefault, t.typacl, (SELECT array_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = t.oid),
+		(SELECT array_agg(pg_get_constraintdef(c.oid) ORDER BY c.conname) FROM pg_constraint AS c WHERE c.contypid = t.oid))
 	FROM members AS m JOIN pg_type AS t ON t.oid = m.objid AND m.classid = 'pg_type'::regclass
 	UNION ALL
 	SELECT concat_ws(' | ', m.type, m.identity, (to_jsonb(c) - '{oid,relnamespace,reltype,reloftype,relowner,relam,relfilenode,reltoastrelid,relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}'::text[])::text,
@@ -102,23 +103,22 @@ for script in pasqal_jobs--*--*.sql; do
 	upgrades=$((upgrades + 1))
 done
 
-# Made-up version 0: the same but for one function and one comment. One upgrade
-# brings both, the other forgets the comment.
+# Made-up version 0: the same but for one function, one comment and the range of
+# the domain. One upgrade brings all, the others forget one of these.
 body="pasqal_jobs--$default.sql"
-{
-	sed -e '/^CREATE FUNCTION cancel_jobs_preview/,/;$/d' -e '/^COMMENT ON FUNCTION cancel_jobs_preview/,/;$/d' \
-		-e "s/^'where a job was submitted'/'its origin'/" "$body"
-} >"$SANDBOX/zero"
+sed -e '/^CREATE FUNCTION cancel_jobs_preview/,/;$/d' -e '/^COMMENT ON FUNCTION cancel_jobs_preview/,/;$/d' \
+	-e "s/^'where a job was submitted'/'its origin'/" -e '/CONSTRAINT jobprogress_check/s/100/10/' "$body" >"$SANDBOX/zero"
 {
 	sed -n '/^CREATE FUNCTION cancel_jobs_preview/,/;$/p; /^COMMENT ON FUNCTION cancel_jobs_preview/,/;$/p' "$body"
-} >"$SANDBOX/incomplete"
-{
-	cat "$SANDBOX/incomplete"
 	echo "COMMENT ON TYPE Origin IS 'where a job was submitted';"
+	echo "ALTER DOMAIN JobProgress DROP CONSTRAINT jobprogress_check;"
+	echo "ALTER DOMAIN JobProgress ADD $(sed -n 's/^\t\(CONSTRAINT jobprogress_check\)/\1/p' "$body")"
 } >"$SANDBOX/complete"
-chmod 644 "$SANDBOX"/{zero,incomplete,complete}
+sed '/^COMMENT ON TYPE/d' "$SANDBOX/complete" >"$SANDBOX/uncommented"
+sed '/^ALTER DOMAIN/d' "$SANDBOX/complete" >"$SANDBOX/unranged"
+chmod 644 "$SANDBOX"/{zero,complete,uncommented,unranged}
 as_server cp "$SANDBOX/zero" "$extensions/pasqal_jobs--0.sql"
-for form in complete incomplete; do
+for form in complete uncommented unranged; do
 	as_server cp "$SANDBOX/$form" "$extensions/pasqal_jobs--0--$default.sql"
 	describe "CREATE EXTENSION pasqal_jobs VERSION '0'" "ALTER EXTENSION pasqal_jobs UPDATE" >"$SANDBOX/upgraded"
 	[ $form = complete ] && wanted=equal || wanted=different

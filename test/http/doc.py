@@ -126,9 +126,11 @@ def prepared(name: str) -> str:
 def test_drivers() -> None:
     """The table of drivers, as far as they are Python's: what comes back, and what a bad batch of cancel_jobs is."""
     http, cancel = "SELECT body FROM cancel_jobs_http({0}, '')", "SELECT cancel_jobs({0}, '{{}}')"
+    progress = f"UPDATE jobs SET progress = {{0}} WHERE id = '{JOBS[0]}' RETURNING progress"
     unknown = str(uuid4())
     with psycopg.connect(autocommit=True) as conn:
         same([type(conn.execute(q.format("%s"), (unknown,)).fetchone()[0]) for q in (http, cancel)], [dict, dict], "psycopg 3: json and jsonb come back as dict")
+        same(conn.execute(progress.format("%s"), (41,)).fetchone(), (41,), "psycopg 3: progress is an int")
         try:
             conn.execute(cancel.format("%s"), ("x",))
             ok(False, "psycopg 3: a bad batch is an error")
@@ -142,7 +144,9 @@ def test_drivers() -> None:
             for q in (http, cancel):
                 cursor.execute(q.format("%s"), (unknown,))
                 found.append(type(cursor.fetchone()[0]))
-        same(found, [dict, dict], "psycopg2: likewise")
+            cursor.execute(progress.format("%s"), (42,))
+            found.append(cursor.fetchone()[0])
+        same(found, [dict, dict, 42], "psycopg2: likewise")
         try:
             with conn, conn.cursor() as cursor:
                 cursor.execute(cancel.format("%s"), ("x",))
@@ -156,6 +160,7 @@ def test_drivers() -> None:
         async def with_asyncpg() -> List[Any]:
             conn = await asyncpg.connect()
             found: List[Any] = [type(await conn.fetchval(q.format("$1"), unknown)) for q in (http, cancel)]
+            found.append(await conn.fetchval(progress.format("$1"), 43))
             try:
                 await conn.fetchval(cancel.format("$1"), "x")
             except asyncpg.DataError as error:
@@ -163,7 +168,13 @@ def test_drivers() -> None:
             await conn.close()
             return found
 
-        same(asyncio.new_event_loop().run_until_complete(with_asyncpg()), [str, str, asyncpg.DataError], "asyncpg: str, and a DataError of its own")
+        same(asyncio.new_event_loop().run_until_complete(with_asyncpg()), [str, str, 43, asyncpg.DataError], "asyncpg: str, an int, and a DataError of its own")
+    if installed("sqlalchemy"):
+        import sqlalchemy
+        engine = sqlalchemy.create_engine("postgresql+psycopg2://")
+        reflected, = (c["type"] for c in sqlalchemy.inspect(engine).get_columns("jobs") if c["name"] == "progress")
+        same(repr(reflected), "INTEGER()" if sqlalchemy.__version__ < "2" else "DOMAIN('jobprogress', INTEGER())", "SQLAlchemy: progress is reflected")
+        engine.dispose()
 
 
 def test_idempotency() -> None:

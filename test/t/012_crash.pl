@@ -169,7 +169,7 @@ like($stderr, qr/ERROR:  2BP01: cannot drop extension pasqal_jobs because other 
 is($restored->safe_psql('from_plain', 'SELECT count(*) FROM jobs'), (3 * $rounds + 1) * $size, '... and the table is there');
 $before = $restored->safe_psql('from_plain', $digest);
 $restored->safe_psql('from_plain', q{
-	ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text;
+	ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text, ALTER progress TYPE int;
 	DROP EXTENSION pasqal_jobs});
 is($restored->safe_psql('from_plain', $digest), $before, 'without its types the table outlives DROP EXTENSION, every job as it was');
 is($restored->safe_psql('from_plain', q{CREATE EXTENSION pasqal_jobs;

@@ -1,0 +1,77 @@
+# The types of the default table, which are the extension's, where a table goes:
+# to a subscriber, behind postgres_fdw, into a copy. In TAP because it takes
+# servers that talk to each other.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('publisher');
+$node->init(allows_streaming => 'logical');
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION pasqal_jobs;
+	SELECT create_jobs_table();
+	INSERT INTO jobs (batch_id, project_id, runs, progress)
+	SELECT md5('batch')::uuid, md5('project')::uuid, n, n FROM generate_series(0, 100, 25) AS n;
+	CREATE PUBLICATION jobs FOR TABLE jobs});
+my $jobs = 'SELECT runs, status, progress FROM jobs ORDER BY runs';
+my $canceled = join("\n", map { "$_|CANCELED|" . ($_ || 1) } 0, 25, 50, 75, 100);
+
+#
+# Logical replication: to a table of the same types, binary, and to one of plain types
+#
+my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
+$subscriber->init;
+$subscriber->append_conf('postgresql.conf', "max_logical_replication_workers = 8\nmax_worker_processes = 16");
+$subscriber->start;
+$subscriber->safe_psql('postgres', 'CREATE DATABASE plain');
+$subscriber->safe_psql($_, 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()') foreach 'postgres', 'plain';
+$subscriber->safe_psql('plain', q{
+	ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text, ALTER progress TYPE int;
+	DROP EXTENSION pasqal_jobs});
+my $connection = $node->connstr . ' dbname=postgres';
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION same CONNECTION '$connection' PUBLICATION jobs WITH (binary = true)");
+$subscriber->safe_psql('plain', "CREATE SUBSCRIPTION plain CONNECTION '$connection' PUBLICATION jobs");
+$subscriber->wait_for_subscription_sync($node, $_->[0], $_->[1]) foreach [ 'same', 'postgres' ], [ 'plain', 'plain' ];
+$node->safe_psql('postgres', q{UPDATE jobs SET progress = 1 WHERE runs = 0; SELECT count(cancel_jobs(md5('batch')::uuid))});
+$node->wait_for_catchup($_) foreach 'same', 'plain';
+is($subscriber->safe_psql('postgres', $jobs), $canceled, 'a subscriber with the types of the extension');
+is($subscriber->safe_psql('plain', $jobs), $canceled, 'a subscriber without the extension');
+
+#
+# Behind postgres_fdw: both sides refuse a value beyond the range
+#
+$node->safe_psql('postgres', 'CREATE DATABASE front');
+my ($port, $host) = ($node->port, $node->host);
+$node->safe_psql('front', qq{
+	CREATE EXTENSION pasqal_jobs;
+	CREATE EXTENSION postgres_fdw;
+	CREATE SERVER back FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'postgres', extensions 'pasqal_jobs');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER back;
+	IMPORT FOREIGN SCHEMA public LIMIT TO (jobs) FROM SERVER back INTO public});
+is($node->safe_psql('front', q{SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attname = 'progress'}), 'jobprogress', 'IMPORT FOREIGN SCHEMA takes the type');
+is($node->safe_psql('front', $jobs), $canceled, '... and the jobs are seen through it');
+like($node->safe_psql('front', 'EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM jobs WHERE progress > 50'), qr/Remote SQL: SELECT id FROM public.jobs WHERE \(\(progress > 50\)\)/, '... and a condition is sent');
+my ($status, $stdout, $stderr) = $node->psql('front', "\\set VERBOSITY sqlstate\nUPDATE jobs SET progress = 101");
+is($stderr =~ s/^psql:.*?: //r, 'ERROR:  23514', '... and a value beyond the range is refused');
+
+#
+# A copy of the table has the type, whatever is included
+#
+$node->safe_psql('postgres', 'CREATE TABLE copy (LIKE jobs)');
+($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nINSERT INTO copy (progress) VALUES (101)");
+is($stderr =~ s/^psql:.*?: //r, 'ERROR:  23514', 'CREATE TABLE (LIKE): a value beyond the range is refused');
+
+# The way to a range of one's own
+is($node->safe_psql('postgres', q{
+	CREATE TABLE before AS SELECT pg_relation_filenode('jobs') AS filenode;
+	ALTER TABLE jobs ALTER progress TYPE int;
+	SELECT filenode = pg_relation_filenode('jobs') FROM before}), 't', 'the type integer for progress rewrites nothing');
+
+$subscriber->stop;
+$node->stop;
+done_testing();

@@ -86,6 +86,7 @@ check-matrix:
 	@test/setup/machines.sh
 check-setup:
 	@test/setup/machines.sh
+	@test/setup/container.sh
 check-trust:
 	@test/long/run.sh
 check-upgrade:

@@ -212,7 +212,9 @@ def test_adders() -> None:
         with psycopg.connect(dbname=NAME, autocommit=True) as conn:
             while not stop.is_set():
                 try:
-                    conn.execute("SELECT add_job(%s, %s, 10)", (batch, project))
+                    with conn.transaction():
+                        conn.execute("SELECT add_job(%s, %s, 10)", (batch, project))
+                        conn.execute("SELECT pg_sleep(0.01)")  # what else it does
                 except psycopg.errors.ObjectNotInPrerequisiteState:
                     return "refused"
         return "not refused"

@@ -86,7 +86,7 @@ service() {
 	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
 		RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \
 		prove -v -e '' test/http/service.py test/http/public_client.py test/http/openapi.py \
-		test/http/doc.py test/http/orm.py test/http/pgbouncer.py
+		test/http/doc.py test/http/node.py test/http/orm.py test/http/pgbouncer.py
 }
 
 setup() {

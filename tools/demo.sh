@@ -1,18 +1,16 @@
 #!/bin/bash
 # tools/demo.sh: installs the extension on a private server and cancels jobs in
-# sample data, every statement and its answer shown as psql shows them.
+# sample data (examples/demo.sh), which is shown step by step at a terminal.
 
 . "$(dirname "$0")/sandbox.sh"
 
+sandbox_needs 150
 sandbox_create
-sandbox_start "shared_buffers = 512MB" "max_wal_size = 4GB"
-as_server psql -X -a -f examples/demo.sql 2>&1
+sandbox_start "shared_buffers = 128MB" "max_wal_size = 48MB" "min_wal_size = 32MB" "full_page_writes = off"
+as_server examples/demo.sh
 cat <<END
 
--- You saw a cancel by filters, one by ids with a reason for each job that
--- stays, a misspelt filter refused, the API's own answer to a bad request, and
--- 90,000 jobs canceled in one call. That server was a private one, and goes
--- away now.
+-- That server was a private one, and goes away now.
 -- Next:
 --   make demo-api    the same over HTTP, with curl
 --   make test        all tests, on a private server again; make help has more

@@ -4,6 +4,7 @@
 
 . "$(dirname "$0")/sandbox.sh"
 
+sandbox_needs 150
 sandbox_create curl python3 python3-starlette python3-uvicorn python3-psycopg python3-psycopg-pool python3-jwt
 sandbox_start
 

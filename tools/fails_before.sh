@@ -44,7 +44,7 @@ build() {
 		repository archive "$2" -- "${code[@]}" Makefile pasqal_jobs.control | as_server tar -x -C "$3"
 	fi
 	as_server make -s -j2 -C "$3" PG_CONFIG="$PG_CONFIG" with_llvm=no COPT=-w &&
-		as_server make -s -C "$3" PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX/root" install
+		as_server make -s -C "$3" PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX_DESTDIR" install
 }
 
 # run KIND NAME: one test in the current directory

@@ -106,7 +106,7 @@ in_chroot "$CHROOT" sh -euc '
 # the demo shows one error, the misspelt filter
 grep -q '^demo ended' "$log" || failed "the demo did not run, see $log"
 [ "$(sed '/^demo ended/q' "$log" | grep -c 'ERROR:')" = 1 ] || failed "the demo met errors, see $log"
-grep -q '^90003|CANCELED' "$log" || failed "the demo did not cancel what it should, see $log"
+grep -q '^90004|CANCELED' "$log" || failed "the demo did not cancel what it should, see $log"
 grep -q '^documents ended' "$log" || failed "the documents were not looked at, see $log"
 ! grep '^no such document' "$log" || failed "the documents name what is not in the package"
 grep -qE '^installcheck +PASS' "$log" || failed "autopkgtest, see $log"

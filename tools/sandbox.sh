@@ -7,6 +7,7 @@
 # extension there, and runs a server that listens on a Unix socket only.
 # No cluster and no directory that was there before is touched.
 #
+#	sandbox_needs MEGABYTES		says so and ends if there is less room
 #	sandbox_create PACKAGE...	installs, copies, builds
 #	sandbox_start [SETTING=VALUE...]	initdb and start
 #	as_server COMMAND...		runs it as the user that owns the server
@@ -180,11 +181,27 @@ INSTALL='
 	session=
 	conf=/etc/postgresql-common/createcluster.d/pasqal_jobs_sandbox.conf
 
+	# apt says what it does in a line for each package; here they are counted
+	progress() {
+		local total line stage
+		while sleep 10 && [ -d "/proc/$$" ]; do
+			total=$(sed -n "s/.* \([0-9]*\) newly installed,.*/\1/p" "$log.part")
+			for stage in "Setting up /set up" "Unpacking /unpacked" "Get:/fetched"; do
+				line=$(grep -c "^${stage%%/*}" "$log.part")
+				[ "$line" = 0 ] || break
+			done
+			echo "== apt-get: $line${total:+ of $total} ${stage#*/}" >&2
+		done
+	}
+
 	apt() {
-		local n status
+		local n status progress
 		for n in $(seq 300); do
 			status=0
+			progress &
+			progress=$!
 			$session apt-get -q -o DPkg::Lock::Timeout=600 "$@" >"$log.part" 2>&1 || status=$?
+			kill $progress
 			cat "$log.part" >>"$log"
 			[ $status != 0 ] && grep -q "Could not get lock" "$log.part" || return $status
 			sleep 2
@@ -285,9 +302,9 @@ newest_pg_config() {
 	echo "$newest"
 }
 
-# Sets PG_CONFIG and PG_MAJOR, and installs PostgreSQL, its headers and the
-# packages that the arguments name, in one go, so that one line of apt-get
-# is all that an administrator needs
+# Sets PG_CONFIG and PG_MAJOR, and installs PostgreSQL and the packages that the
+# arguments name, in one go, so that one line of apt-get is all that an
+# administrator needs
 find_postgresql() {
 	local bindir debian=yes packages=("$@") package
 
@@ -307,7 +324,7 @@ find_postgresql() {
 			say "Debian's PostgreSQL $PG_MAJOR is too old here: PG_CONFIG=/path/to/pg_config names one from $OLDEST_MAJOR on"
 			return 1
 		fi
-		packages+=("postgresql${PG_MAJOR:+-$PG_MAJOR}" "postgresql-server-dev-${PG_MAJOR:-all}")
+		packages+=("postgresql${PG_MAJOR:+-$PG_MAJOR}")
 	else
 		PG_MAJOR=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 		if [ "$PG_MAJOR" -lt $OLDEST_MAJOR ]; then
@@ -318,7 +335,6 @@ find_postgresql() {
 		[ "$bindir" = "/usr/lib/postgresql/$PG_MAJOR/bin" ] || debian=
 		if [ -n "$debian" ]; then
 			[ -x "$bindir/postgres" ] || packages+=("postgresql-$PG_MAJOR")
-			has_headers "$PG_CONFIG" || packages+=("postgresql-server-dev-$PG_MAJOR")
 		elif [ ! -x "$bindir/postgres" ]; then
 			say "PG_CONFIG=$PG_CONFIG: there is no server in $bindir"
 			return 1
@@ -341,6 +357,25 @@ find_postgresql() {
 	: "${PG_CONFIG:=$(newest_pg_config)}"
 	export PG_CONFIG
 	PG_MAJOR=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+}
+
+# Debian's postgresql-server-dev-NN is a megabyte of headers and depends on clang
+# and LLVM, some 700 MB, which only a server's jit would need.  So the package is
+# unpacked in the sandbox, with libpq-dev, which has a header that it includes.
+unpack_headers() {
+	local package
+
+	say "fetching the server's headers (postgresql-server-dev-$PG_MAJOR, unpacked in the sandbox)"
+	mkdir "$SANDBOX/headers"
+	if ! (cd "$SANDBOX/headers" && apt-get -q download "postgresql-server-dev-$PG_MAJOR" libpq-dev) >"$SANDBOX/apt.log" 2>&1; then
+		say "apt-get download failed:"
+		tail -n 40 "$SANDBOX/apt.log" >&2
+		return 1
+	fi
+	for package in "$SANDBOX"/headers/*.deb; do
+		dpkg-deb -x "$package" "$SANDBOX/root"
+	done
+	rm -r "$SANDBOX/headers"
 }
 
 # A new machine may have no lists of packages
@@ -406,6 +441,15 @@ sandbox_create() {
 		mkdir -p "$SANDBOX/root$entry"
 		cp -a "$entry/." "$SANDBOX/root$entry"
 	done
+	# half of it is for inlining by jit, which does without
+	rm -rf "$SANDBOX/root$libdir/bitcode"
+	SANDBOX_DESTDIR=$SANDBOX/root
+	if ! has_headers "$PG_CONFIG"; then
+		unpack_headers
+		# the copy finds its files relative to itself, these headers too
+		PG_CONFIG=$SANDBOX_BIN/pg_config
+		SANDBOX_DESTDIR=
+	fi
 
 	say "building for $("$PG_CONFIG" --version)"
 	for entry in Makefile pasqal_jobs.control pasqal_jobs--*.sql META.json README.md CHANGELOG.md CONTRIBUTING.md \
@@ -421,11 +465,22 @@ sandbox_create() {
 	as_server make -s -j"$(nproc)" -C "$SANDBOX/build" PG_CONFIG="$PG_CONFIG" with_llvm=no \
 		COPT="${SANDBOX_COPT:-}" >&2
 	as_server make -s -C "$SANDBOX/build" PG_CONFIG="$PG_CONFIG" with_llvm=no \
-		DESTDIR="$SANDBOX/root" install >/dev/null
+		DESTDIR="$SANDBOX_DESTDIR" install >/dev/null
 
 	export PATH=$SANDBOX_BIN:$PATH
 	export PGHOST=$SANDBOX/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	cd "$SANDBOX/build"
+}
+
+# sandbox_needs MEGABYTES: ends the script if they are not there
+sandbox_needs() {
+	local free
+	free=$(df -Pm "$SANDBOX" | awk 'NR == 2 { print $4 }')
+
+	if [ "$free" -lt "$1" ]; then
+		say "${SANDBOX%/*} has $free MB free, and this takes $1 MB: TMPDIR=/path/to/another make ..."
+		exit 1
+	fi
 }
 
 sandbox_start() {

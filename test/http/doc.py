@@ -7,11 +7,13 @@ import re
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 from uuid import uuid4
 
 import psycopg
+import psycopg_pool
 
 from harness import ENDED, NAME, OURS, PATIENCE, add_jobs, in_threads, ok, run, same, skip, statuses, tap, wait_until
 
@@ -58,8 +60,8 @@ def too_late(*_: Any) -> None:
     raise TimeoutError("it takes too long")
 
 
-def test_blocks(conn: psycopg.Connection) -> None:
-    """SQL runs in one session; Python shares one namespace, and may await."""
+def test_blocks(conn: psycopg.Connection) -> Dict[str, Any]:
+    """SQL runs in one session; Python shares one namespace, which is returned, and may await."""
     namespace: Dict[str, Any] = {"__name__": "doc"}
     loop = asyncio.new_event_loop()
     signal.signal(signal.SIGALRM, too_late)
@@ -87,6 +89,7 @@ def test_blocks(conn: psycopg.Connection) -> None:
             signal.alarm(0)
     same(namespace.get("body_422"), '{"detail": [{"loc": ["query", "statsu"], "msg": "extra fields not permitted", "type": "value_error.extra"}]}',
          "DETAIL is the body of the 422")
+    return namespace
 
 
 def sqlstate(statement: str, *args: Any) -> Any:
@@ -177,6 +180,72 @@ def test_drivers() -> None:
         engine.dispose()
 
 
+def test_endpoint(cancel_endpoint: Callable[..., Any], connect: Callable[..., Any]) -> None:
+    """One deadline for all attempts, whatever is waited for; and another attempt where one can help."""
+
+    def timed(connect: Callable[..., Any], batch: str, seconds: float) -> Tuple[int, float]:
+        begun = time.monotonic()
+        return cancel_endpoint(connect, {}, batch, "", seconds)[0], time.monotonic() - begun
+
+    batch = str(uuid4())
+    job, = add_jobs(batch, ["PENDING"])
+    with psycopg_pool.ConnectionPool(f"dbname={NAME}", min_size=1, max_size=1) as pool:
+        with pool.connection():
+            status, took = timed(pool.connection, batch, 3)
+        ok(status == 504 and took < 4, "endpoint: a pool without a free connection is given up at the deadline", status, took)
+        same(timed(pool.connection, batch, 3)[0], 200, "endpoint: and the pool goes on")
+    status, took = timed(lambda timeout: connect(timeout, host="/nowhere"), batch, 3)
+    ok(status == 504 and took < 4, "endpoint: a server that is not there likewise", status, took)
+
+    job, = add_jobs(batch, ["RUNNING"])
+    with psycopg.connect(dbname=NAME) as worker:
+        worker.execute("UPDATE jobs SET progress = 1 WHERE id = %s", (job,))
+        status, took = timed(connect, batch, 3)
+        ok(status == 504 and took < 4, "endpoint: a worker that keeps its lock likewise", status, took)
+
+        answers: List[Tuple[int, float]] = []
+        thread = threading.Thread(target=lambda: answers.append(timed(connect, batch, 20)), daemon=True)
+        thread.start()
+        waits = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        wait_until(lambda: run(f"SELECT 1 {waits}", NAME), "the call does not wait")
+        run(f"SELECT pg_terminate_backend(pid) {waits}", NAME)
+    thread.join(30)
+    ok(answers[0][0] == 200 and statuses(batch)[job] == "CANCELED", "endpoint: a call whose backend was terminated is tried again", answers)
+
+
+def test_adders() -> None:
+    """A cancel of a batch with its own row comes to its turn while others add jobs without a pause."""
+    batch, project = str(uuid4()), OURS
+    run("INSERT INTO batches (id) VALUES (%s)", batch)
+    stop = threading.Event()
+
+    def adder() -> str:
+        with psycopg.connect(dbname=NAME, autocommit=True) as conn:
+            while not stop.is_set():
+                try:
+                    with conn.transaction():
+                        conn.execute("SELECT add_job(%s, %s, 10)", (batch, project))
+                        conn.execute("SELECT pg_sleep(0.01)")  # what else it does
+                except psycopg.errors.ObjectNotInPrerequisiteState:
+                    return "refused"
+        return "not refused"
+
+    def canceler() -> float:
+        wait_until(lambda: len(statuses(batch)) > 50, "nobody adds")
+        begun = time.monotonic()
+        try:
+            with psycopg.connect(dbname=NAME, autocommit=True) as conn:
+                conn.execute("SET statement_timeout = '15s'")
+                conn.execute("SELECT cancel_batch(%s)", (batch,))
+        finally:
+            stop.set()
+        return time.monotonic() - begun
+
+    took, *refused = in_threads([canceler] + [adder] * 16)
+    ok(took < 5, "a batch with its own row: the cancel does not wait for 16 that add", took)
+    same(set(statuses(batch).values()), {"CANCELED"}, f"a batch with its own row: every job is canceled ({took:.2f} s)")
+
+
 def test_idempotency() -> None:
     batch = str(uuid4())
     add_jobs(batch, ["PENDING", "DONE"])
@@ -190,7 +259,7 @@ def test_idempotency() -> None:
     same(run(call, OURS, "m", batch, "x=1")[0][0], 422, "idempotency key: a 422 is kept, too")
 
 
-def test_neighbours() -> None:
+def test_related() -> None:
     batch, other = sorted((str(uuid4()), str(uuid4())))
     pending, done = add_jobs(batch, ["PENDING", "DONE"])
     one = prepared("cancel_job")
@@ -272,10 +341,12 @@ def test(log: Path) -> None:
     for job in JOBS:
         run("UPDATE jobs SET id = %s WHERE id = %s", job, *add_jobs(str(uuid4()), ["PENDING"]))
     with psycopg.connect(dbname=NAME, autocommit=True) as conn:
-        test_blocks(conn)
+        namespace = test_blocks(conn)
+    test_endpoint(namespace["cancel_endpoint"], namespace["connect"])
     test_drivers()
     test_idempotency()
-    test_neighbours()
+    test_related()
+    test_adders()
     test_worker()
 
 

@@ -26,7 +26,7 @@ plant_faults() {
 			continue
 		fi
 		as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no COPT=-w >&2
-		as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX/root" install >/dev/null
+		as_server make -s PG_CONFIG="$PG_CONFIG" with_llvm=no DESTDIR="$SANDBOX_DESTDIR" install >/dev/null
 		if "$1" </dev/null; then
 			missed=$((missed + 1))
 			printf 'not noticed: %s %s: %s\n' "$file" "$from" "$to"

@@ -70,6 +70,7 @@ case_bare() {
 	check "and that there will be no cluster" said '^== no database cluster is made; pg_createcluster'
 	check "apt's own lines are not shown" eval '! said "^(Unpacking|Setting up|Get:)"'
 	check "no cluster was made" no_cluster
+	check "neither clang nor LLVM's tools are installed" eval '! dpkg-query -W "clang-*" "llvm-*-dev" 2>/dev/null | grep -q .'
 	echo "# the first run took $seconds s"
 	nothing_left
 	run make demo
@@ -79,6 +80,17 @@ case_bare() {
 	nothing_left
 	run pg_createcluster 15 main --start
 	check "pg_createcluster, as told, makes a cluster" [ "$status" = 0 ]
+}
+
+# A file system that is too small
+case_small() {
+	install make >/tmp/output 2>&1
+	mount -t tmpfs -o size=100m tmpfs /mnt || return
+	run env TMPDIR=/mnt make demo
+	check "too little room is said before anything is done" eval '[ $status = 2 ] && said "^== /mnt has [0-9]+ MB free, and this takes 150 MB"'
+	check "and nothing is installed" [ ! -e /usr/bin/gcc ]
+	umount /mnt
+	nothing_left
 }
 
 # All tests, without LANG, and in the environments of people elsewhere

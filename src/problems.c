@@ -207,7 +207,8 @@ append_entry(Output *out, const Problem *problem, const char *labels, const char
 	{
 		char		index[16];
 
-		output_append(out, index, snprintf(index, sizeof(index), ", %d", location->index));
+		snprintf(index, sizeof(index), ", %d", location->index);
+		output_append_string(out, index);
 	}
 	output_append_literal(out, "], \"msg\": ");
 	output_append_json_string(out, msg, strlen(msg));

@@ -335,6 +335,74 @@ def test_worker() -> None:
     same({now[id] for id in jobs} <= {"DONE", "CANCELED"}, True, "keep_ended: and each job has ended")
 
 
+def take_all(statement: str, *args: Any) -> List[str]:
+    """The jobs that a worker gets, one after the other, until nothing waits."""
+    jobs: List[str] = []
+    with psycopg.connect(dbname=NAME, autocommit=True) as conn:
+        while (row := conn.execute(statement, args).fetchone()) and row[0]:
+            jobs.append(str(row[0]))
+    return jobs
+
+
+def test_next_job_of(name: str, statement: str, *args: Any) -> None:
+    run("UPDATE jobs SET status = 'CANCELED' WHERE status = 'PENDING'")
+    run("DELETE FROM ready_jobs")
+    kept, canceled, other = str(uuid4()), str(uuid4()), str(uuid4())
+    jobs = add_jobs(kept, ["PENDING", "DONE", "PENDING", "PENDING"])
+    with psycopg.connect(dbname=NAME) as conn:
+        first = str(conn.execute(statement, args).fetchone()[0])
+        same(take_all(statement, *args), [jobs[2], jobs[3]], f"{name}: what another worker is taking is passed over")
+        conn.rollback()
+    same((first, take_all(statement, *args)), (jobs[0], [jobs[0]]), f"{name}: the oldest first, and what was given back")
+    same(statuses(kept), {jobs[0]: "RUNNING", jobs[1]: "DONE", jobs[2]: "RUNNING", jobs[3]: "RUNNING"}, f"{name}: they run")
+
+    # canceled before anybody takes them, and by turns with those that are not
+    add_jobs(canceled, ["PENDING"] * 5)
+    run("SELECT cancel_jobs(%s)", canceled)
+    last, = add_jobs(kept, ["PENDING"])
+    same(take_all(statement, *args), [last], f"{name}: canceled jobs are not taken")
+
+    # workers and a cancel at once
+    both = [add_jobs(batch, ["PENDING"] * 5) for _ in range(20) for batch in (kept, other)]
+    *taken, answer = in_threads([lambda: take_all(statement, *args)] * 3 + [lambda: run("SELECT cancel_jobs(%s)", other)])
+    taken_jobs = sorted(sum(taken, []))
+    same(len(set(taken_jobs)), len(taken_jobs), f"{name}: no job is taken twice")
+    now = {**statuses(kept), **statuses(other)}
+    same({now[id] for ids in both for id in ids} <= {"RUNNING", "CANCELED"}, True, f"{name}: each job is taken or canceled")
+    same([id for id in taken_jobs if now[id] != "RUNNING" and id not in [j["id"] for j in answer[0][0]["data"]["jobs"]]], [],
+         f"{name}: what was taken runs, or was canceled after that")
+    same([id for ids in both[::2] for id in ids if id not in taken_jobs], [], f"{name}: none is left out")
+
+
+def test_next_job() -> None:
+    """Each of the page's three ways, by itself."""
+    page = PAGE.read_text()
+    indexes = {name: re.search(rf"CREATE INDEX {name} .*?;", page)[0] for name in ("jobs_waiting", "jobs_in_order")}
+    statement = prepared("next_job")
+    for name, create in indexes.items():
+        run("DROP INDEX IF EXISTS jobs_waiting, jobs_in_order")
+        run(create)
+        with psycopg.connect(dbname=NAME, options="-c enable_seqscan=off -c enable_sort=off") as conn:
+            plan = conn.execute("EXPLAIN " + statement.replace("%s", "0")).fetchall()
+        ok(any(f"using {name} " in line for line, in plan), f"{name}: a worker looks into it", plan)
+        test_next_job_of(name, statement, 0)
+    batch = str(uuid4())
+    early, late = add_jobs(batch, ["PENDING", "PENDING"])
+    after = run("SELECT creation_order FROM jobs WHERE id = %s", early)[0][0]
+    same(take_all(statement, after), [late], "jobs_in_order: from where a worker says")
+    run("DROP INDEX jobs_in_order")
+
+    take = "SELECT take_job()"
+    test_next_job_of("ready_jobs", take)
+    same(run("SELECT count(*) FROM ready_jobs"), [(0,)], "ready_jobs: nothing is left over")
+    enter = re.search(r"^INSERT INTO ready_jobs [^;]* ON CONFLICT DO NOTHING;", page, re.M)[0]
+    waiting, = add_jobs(BATCH, ["PENDING"])
+    again, = add_jobs(BATCH, ["RUNNING"])
+    run("UPDATE jobs SET status = 'PENDING' WHERE id = %s", again)
+    run(enter)
+    same(sorted(take_all(take)), sorted([waiting, again]), "ready_jobs: what is queued again is entered again, and no other twice")
+
+
 def test(log: Path) -> None:
     os.environ["PGDATABASE"] = NAME
     add_jobs(BATCH, ["PENDING", "DONE", "RUNNING"])
@@ -348,6 +416,7 @@ def test(log: Path) -> None:
     test_related()
     test_adders()
     test_worker()
+    test_next_job()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,21 @@ foreach my $call (
 is($node->safe_psql('postgres', "CREATE VIEW seen AS SELECT * FROM jobs; SET pasqal_jobs.jobs_table = 'seen';"
 	  . "BEGIN; SELECT count(cancel_jobs(md5('batch 1')::uuid)); $locked; ROLLBACK") =~ s/.*\n//r, '1|1', 'a view: one partition and its index are locked');
 
+# Partitions by age: both dates of creation leave those of other ages alone
+$node->safe_psql('postgres', q{
+	CREATE TABLE ages (LIKE jobs INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (batch_id, id, created_at)) PARTITION BY RANGE (created_at);
+	SELECT format('CREATE TABLE jobs_p_age_%s PARTITION OF ages FOR VALUES FROM (%L) TO (%L)', month, day, day + interval '1 month')
+	FROM generate_series(1, 12) AS month, make_timestamptz(2026, month, 1, 0, 0, 0) AS day \gexec
+	INSERT INTO ages (batch_id, project_id, runs, created_at) SELECT md5('aged')::uuid, md5('project')::uuid, n, '2026-05-05Z' FROM generate_series(1, 3) AS n});
+sub ages_locked
+{
+	my ($date_filter) = @_;
+	return $node->safe_psql('postgres', "SET pasqal_jobs.jobs_table = 'ages'; SET pasqal_jobs.date_filter = '$date_filter';"
+		  . join(';', map { qq{BEGIN; SELECT jsonb_array_length(cancel_jobs(md5('aged')::uuid, '{"start_date": "2026-05-05T00:00Z", "end_date": "2026-05-06T00:00Z"}') #> '{data,jobs}'); $locked; ROLLBACK} } 1 .. 8)) =~ s/\A\n+//r;
+}
+is(ages_locked('creation'), join("\n", ("3\n1|1") x 8), 'partitions by age: with both dates of creation one partition and its index are locked');
+is(ages_locked('execution'), join("\n", ("0\n12|12") x 8), '... with those of execution all of them');
+
 # Answers are those of a table without partitions
 is($node->safe_psql('postgres', q{
 	SELECT create_jobs_table('plain');

@@ -265,6 +265,9 @@ my %effects = (
 		is($node->safe_psql($db, q{SELECT string_agg(status || (end_timestamp IS NULL)::text, ' ' ORDER BY creation_order) FROM jobs}),
 			'CANCELEDfalse CANCELEDfalse DONEtrue CANCELINGtrue', '... others are canceled');
 	},
+	'doc/growing.md: Fillfactor' => sub {
+		is($node->safe_psql($db, q{SELECT 'fillfactor=45' = ANY (reloptions) FROM pg_class WHERE oid = 'jobs'::regclass}), 't', 'made with another fillfactor, and changed');
+	},
 	'doc/growing.md: Partitions' => sub {
 		is($node->safe_psql($db, q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs'::regclass}), 64, 'so many partitions');
 	},

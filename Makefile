@@ -113,9 +113,9 @@ They install missing packages, for which they need root or sudo; these stay,
 about 1 GB on a system with nothing but make:
   make demo           cancels jobs in sample data, and shows it: 10 seconds
   make demo-api       the same over HTTP, with curl: 10 seconds
-  make test           all tests: 1 GB of disk, 6 minutes
+  make test           all tests: 1 GB of disk, 7 minutes
   make coverage       all tests, and the lines and branches of src/ that they
-                      run: 1 GB of disk, 8 minutes
+                      run: 1 GB of disk, 9 minutes
   make bench          figures: 4 GB of memory, 20 GB of disk, 15 minutes;
                       leaves test/bench/results.*
   make bench-api      the same over HTTP: 5 minutes; leaves test/bench/api.*

@@ -122,7 +122,7 @@ cores:
   make demo-api       the same over HTTP, with curl: 2 minutes; again 15 seconds
   make test           all tests: 1 GB of disk, 8 minutes
   make coverage       all tests, and the lines and branches of src/ that they
-                      run: 1 GB of disk, 8 minutes
+                      run: 1 GB of disk, 9 minutes
   make bench          figures: 4 GB of memory, 20 GB of disk, 15 minutes;
                       leaves test/bench/results.*
   make bench-api      the same over HTTP: 5 minutes; leaves test/bench/api.*

@@ -370,7 +370,7 @@ def test_signals() -> None:
                     ("INT", "installcheck", "^test (lock-timeout|cancel-filtered) ", 0.0), ("INT", "test/t/030_shards.pl", "prove", 6.0),
                     ("INT", "test/t/021_chunks.pl", "prove", 2.0), ("TERM", "test/t/012_crash.pl", "prove", 4.0),
                     ("HUP", "test/t/012_crash.pl", "prove", 8.0), ("HUP", "test/t/030_shards.pl", "prove", 3.0),
-                    ("INT", "differential", "differential.py", 1.0), ("INT", "service", "prove", 1.0),
+                    ("INT", "clusters", "clusters.sh", 12.0), ("INT", "differential", "differential.py", 1.0), ("INT", "service", "prove", 1.0),
                     ("TERM", "installcheck", "^test (lock-timeout|cancel-filtered) ", 0.0)]
     for kind, part, until, seconds in moments:
         interrupt(kind, ["test/suite.sh", part], until, seconds, f"{seconds} s after {until}")

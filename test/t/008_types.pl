@@ -1,6 +1,6 @@
 # The types of the default table, which are the extension's, where a table goes:
-# to a subscriber, behind postgres_fdw, into a copy. In TAP because it takes
-# servers that talk to each other.
+# to a subscriber, behind postgres_fdw, into a copy, a dump. In TAP because it
+# takes servers that talk to each other, and pg_restore.
 
 use strict;
 use warnings;
@@ -66,7 +66,48 @@ $node->safe_psql('postgres', 'CREATE TABLE copy (LIKE jobs)');
 ($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nINSERT INTO copy (progress) VALUES (101)");
 is($stderr =~ s/^psql:.*?: //r, 'ERROR:  23514', 'CREATE TABLE (LIKE): a value beyond the range is refused');
 
-# The way to a range of one's own
+#
+# What is changed of the extension's types is not in its dump: a table with it is
+# restored without a row. Of types of one's own it is.
+#
+my $tempdir = PostgreSQL::Test::Utils::tempdir;
+sub restored
+{
+	my ($name, $table) = @_;
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->command_ok([ 'pg_dump', '-Fc', '-f', "$tempdir/$name", '-d', $node->connstr('postgres') ], "pg_dump, $name");
+	IPC::Run::run([ 'pg_restore', '--no-publications', '-d', $node->connstr($name), "$tempdir/$name" ], '2>', \my $err);
+	return ($node->safe_psql($name, "SELECT count(*) FROM $table"), $err);
+}
+my $label_error = 'invalid input value for enum public.jobstatus: "CANCELING"';
+$node->safe_psql('postgres', q{
+	SELECT create_jobs_table('labeled'), create_jobs_table('ranged');
+	ALTER TYPE jobstatus ADD VALUE 'CANCELING';
+	ALTER DOMAIN jobprogress DROP CONSTRAINT jobprogress_check});
+$node->safe_psql('postgres', q{
+	INSERT INTO labeled (batch_id, project_id, runs, status) SELECT batch_id, project_id, runs, CASE runs WHEN 25 THEN 'CANCELING' ELSE 'DONE' END::jobstatus FROM jobs;
+	INSERT INTO ranged (batch_id, project_id, runs, progress) SELECT batch_id, project_id, runs, 4 * runs FROM jobs});
+my ($rows, $error) = restored('label_added', 'labeled');
+is($rows, 0, 'a label that was added to the type of the extension: the table is restored empty');
+like($error, qr/COPY failed for table "labeled": ERROR:  \Q$label_error\E/, '... and pg_restore says so');
+$node->safe_psql('label_added', q{ALTER TYPE jobstatus ADD VALUE 'CANCELING'});
+$node->command_ok([ 'pg_restore', '--data-only', '--table=labeled', '-d', $node->connstr('label_added'), "$tempdir/label_added" ], '... but not once the label is there');
+is($node->safe_psql('label_added', 'SELECT count(*) FROM labeled'), 5, '... with all rows');
+($rows, $error) = restored('range_dropped', 'ranged');
+is($rows, 0, 'the range of the domain, dropped: the table is restored empty');
+like($error, qr/COPY failed for table "ranged": ERROR:  value for domain public\.jobprogress violates/, '... and pg_restore says so');
+
+# The way out, as the pages have it
+my ($to_own_labels) = slurp_file('doc/cookbook.md') =~ /^### Labels of your own\n.*?^```sql\n(.*?)^```/ms or die 'doc/cookbook.md has no labels of your own';
+$node->safe_psql('postgres', $to_own_labels =~ s/\bALTER TABLE jobs\b/ALTER TABLE labeled/r);
+$node->safe_psql('postgres', 'ALTER TABLE ranged ALTER progress TYPE int');
+($rows, $error) = restored('own_types', 'labeled');
+is($rows, 5, 'with an enum of its own the table is restored');
+is($node->safe_psql('own_types', q{SET pasqal_jobs.jobs_table = 'labeled'; SELECT status, error FROM cancel_jobs_preview(md5('batch')::uuid, '{"status": "CANCELING"}')}),
+	'|Job cannot be canceled: its status is CANCELING', '... and its labels are known there');
+is($node->safe_psql('own_types', 'SELECT max(progress) FROM ranged'), 400, '... as is one with a progress of its own');
+is($error, '', '... and pg_restore says nothing');
+
 is($node->safe_psql('postgres', q{
 	CREATE TABLE before AS SELECT pg_relation_filenode('jobs') AS filenode;
 	ALTER TABLE jobs ALTER progress TYPE int;

@@ -36,8 +36,16 @@ cancel.c|psprintf\(WHY_STATUS,|psprintf("Job cannot be canceled: its status was 
 cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!call->named)
 cancel.c|call\.named \? WHY_NOT_FOUND|call.named ? WHY_NO_MATCH
 ledger.c|ledger->entries, ledger->count, sizeof|ledger->entries, ledger->count - 1, sizeof
-statement.c|", end_timestamp = |", start_timestamp = 
-statement.c|FILTER_COUNT\);(?=\s+if \(request->tids)|FILTER_USER_ID);
+cancel.c|return WHY_LOCKED|return WHY_KEPT
+cancel.c|ledger_is_held\(call->ledger, id\)(?= ..\s+\(call->relation->has_policies)|false
+cancel.c|of\[FILTER_ID\] = ledger_ids\(call->ledger, true\)|of[FILTER_ID].count = 0
+row_locks.c|result = ROW_LOCKS_NO_KEY_UPDATE|result = ROW_LOCKS_UPDATE
+call.c|strcmp\(text, "CANCELED"\)|strcmp(text, "PAUSED")
+statement.c|END, end_timestamp = CASE"|END, start_timestamp = CASE"
+statement.c|" WHEN j\.start_timestamp OPERATOR\(pg_catalog\.>\)|" WHEN j.start_timestamp OPERATOR(pg_catalog.<)
+statement.c|j\.updated_at OPERATOR\(pg_catalog\.>\) \$%d|j.updated_at OPERATOR(pg_catalog.<) \$%d
+statement.c|THEN j\.end_timestamp"|THEN j.updated_at"
+statement.c|FILTER_COUNT\);(?=\s+if \(tids->count)|FILTER_USER_ID);
 statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
 arrays.c|a->creation_order < b->creation_order \? -1 : 1|a->creation_order < b->creation_order ? 1 : -1
 arrays.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1

@@ -12,6 +12,7 @@
  *	MAX_REPEATS	as in cancel.c
  *	KEPT		a bit mask of jobs that a trigger keeps
  *	LONG_LIST	1: the list of a NAMED cancel is first compared with the batch
+ *	SKIPS		1: locked jobs are skipped (chunks always do)
  *
  * FAULT_... plants a fault; run.sh lists them.
  */
@@ -39,6 +40,10 @@
 #endif
 #ifndef LONG_LIST
 #define LONG_LIST	0
+#endif
+
+#ifndef SKIPS
+#define SKIPS		0
 #endif
 
 /* Kinds of cancels */
@@ -70,6 +75,10 @@
 #define NOT_FOUND	5
 #define NO_MATCH	6
 #define STILL_OPEN	7
+#define LOCKED_IT	8			/* another transaction has locked it */
+
+/* Of a chunk a locked job is skipped, and waited for in a transaction of its own later */
+#define SKIPPING	(SKIPS || CHUNKED)
 
 /* On a relation on which something can keep a job the UPDATE is not repeated */
 #if KEPT || defined(FAULT_NO_REPEAT)
@@ -96,6 +105,13 @@
 #define MAY_WAIT_LATER	(!CHUNKED)
 #else
 #define MAY_WAIT_LATER	(kind == FILTERED)
+#endif
+
+/* Where a job can be kept, a call that skips names by id what it has locked */
+#if KEPT
+#define BY_XMAX		0
+#else
+#define BY_XMAX		1
 #endif
 
 /* A chunk looks where its jobs were first, unless something could keep one */
@@ -132,6 +148,10 @@ typedef Onlooker
 	bit unmatched[JOBS];		/* at some moment: open, and did not match */
 	byte seen[JOBS];			/* bit mask of statuses at some moment */
 	byte returns[JOBS];			/* how often it became eligible */
+	bit locked[JOBS];			/* at some moment: by another transaction */
+	bit touched[JOBS];			/* written by another transaction */
+	bit hinted;					/* a job looked locked as the call read */
+	bit owed[JOBS];				/* nobody else may lock it any more */
 }
 Onlooker call[CALLS];
 
@@ -161,6 +181,7 @@ inline publish(job, who, anew)
 		if
 		:: call[other].running && who != other + 1 ->
 			call[other].changed[job] = 1;
+			call[other].touched[job] = 1;
 			if
 			:: anew || next[job].status == DELETED -> call[other].gone[job] = 1
 			:: else
@@ -183,6 +204,27 @@ inline publish(job, who, anew)
 	:: other < CALLS ->
 		if
 		:: call[other].running && who != other + 1 -> observe(other, job)
+		:: else
+		fi;
+		other++
+	:: else -> break
+	od;
+	other = 0
+}
+
+#define OTHERS_HAVE(row)	(holder[row] != NOBODY && holder[row] != me + 1 && !call[me].gone[row])
+
+/* A transaction locks a row */
+inline acquire(job, who)
+{
+	holder[job] = who;
+	other = 0;
+	do
+	:: other < CALLS ->
+		if
+		:: call[other].running && who != other + 1 ->
+			assert(!call[other].owed[job]);
+			call[other].locked[job] = 1
 		:: else
 		fi;
 		other++
@@ -237,7 +279,7 @@ proctype worker(byte me)
 			:: holder[2] == NOBODY -> job = 2
 #endif
 			fi;
-			holder[job] = me;
+			acquire(job, me);
 			any_version(next[job]);
 			if
 			:: true
@@ -326,6 +368,27 @@ inline first_read()
 	j = 0
 }
 
+/*
+ * Does a job that could be canceled look locked?  Then what is free is locked
+ * before the UPDATE waits.
+ */
+inline look_for_locks()
+{
+	do
+	:: j < JOBS ->
+		if
+		:: kind != SINGLE && ELIGIBLE(snap[j]) && OTHERS_HAVE(j) -> call[me].hinted = 1
+		:: else
+		fi;
+		j++
+	:: else -> break
+	od;
+	j = 0;
+#ifndef FAULT_NO_HINT
+	ahead = call[me].hinted
+#endif
+}
+
 /* strike_off */
 inline strike_off(job)
 {
@@ -352,20 +415,20 @@ inline strike_off(job)
 #define WANTED(job)	(ledger[job] == STILL_OPEN)
 #endif
 
-/*
- * STATEMENT_CANCEL: the rows of the snapshot that meet the conditions are
- * visited one by one, in any order. Each is locked once its holder has ended,
- * and its last version is what the conditions must hold for. By place, any of
- * the rows may be elsewhere.
- */
-inline update(lists, by_place)
+/* STATEMENT_LOCK: as an UPDATE visits rows, but none is waited for */
+inline lock_rows(lists, by_place)
 {
 	atomic
 	{
 		statement_snapshot();
+		newly = 0;
 		do
 		:: j < JOBS ->
+#ifdef FAULT_LOCKS_WITHOUT_CONDITIONS
+			to_do[j] = THERE(snap[j]) && (!(lists) || WANTED(j));
+#else
 			to_do[j] = ELIGIBLE(snap[j]) && (!(lists) || WANTED(j));
+#endif
 			if
 			:: true
 			:: by_place && to_do[j] -> to_do[j] = 0
@@ -377,25 +440,114 @@ inline update(lists, by_place)
 	}
 	do
 	:: atomic { !failed && to_do[0] -> row = 0 };
-		visit(by_place)
+		take()
 #if JOBS > 1
 	:: atomic { !failed && to_do[1] -> row = 1 };
-		visit(by_place)
+		take()
 #endif
 #if JOBS > 2
 	:: atomic { !failed && to_do[2] -> row = 2 };
-		visit(by_place)
+		take()
 #endif
 	:: else -> break
 	od
 }
 
-inline visit(by_place)
+inline take()
+{
+	atomic
+	{
+		to_do[row] = 0;
+		if
+		:: OTHERS_HAVE(row)
+		:: else ->
+			write_it = 1;
+			if
+			:: call[me].changed[row] ->
+#if defined(REPEATABLE_READ) && !defined(FAULT_NO_40001)
+				failed = 1;
+				write_it = 0
+#else
+				write_it = ELIGIBLE(now[row]) && !call[me].gone[row]
+#endif
+			/* only what is to be canceled is locked, or was as it was read */
+			:: else -> assert(ELIGIBLE(now[row]))
+			fi;
+			if
+			:: !failed && !call[me].gone[row] -> acquire(row, me + 1)
+			:: else
+			fi;
+			if
+			:: write_it && !held[row] -> held[row] = 1; newly = 1
+			:: else
+			fi;
+			write_it = 0
+		fi;
+		row = 0
+	}
+}
+
+/* From the UPDATE on a job that was free all the time is the call's, if one was not */
+inline owe()
+{
+	do
+	:: j < JOBS ->
+		call[me].owed[j] = call[me].hinted && call[me].matched[j] && ELIGIBLE(now[j]) &&
+			!call[me].locked[j] && !call[me].touched[j];
+		j++
+	:: else -> break
+	od;
+	j = 0
+}
+
+/*
+ * STATEMENT_CANCEL: the rows of the snapshot that meet the conditions are
+ * visited one by one, in any order. Each is locked once its holder has ended,
+ * and its last version is what the conditions must hold for.
+ */
+inline update(lists)
+{
+	atomic
+	{
+		statement_snapshot();
+		do
+		:: j < JOBS ->
+#ifdef FAULT_SKIP_WAITS
+			to_do[j] = ELIGIBLE(snap[j]) && (!(lists) || WANTED(j));
+#else
+			to_do[j] = ELIGIBLE(snap[j]) && (SKIPPING ->
+				held[j] && (BY_XMAX || WANTED(j)) : !(lists) || WANTED(j));
+#endif
+			j++
+		:: else -> break
+		od;
+		j = 0;
+		owe()
+	}
+	do
+	:: atomic { !failed && to_do[0] -> row = 0 };
+		visit()
+#if JOBS > 1
+	:: atomic { !failed && to_do[1] -> row = 1 };
+		visit()
+#endif
+#if JOBS > 2
+	:: atomic { !failed && to_do[2] -> row = 2 };
+		visit()
+#endif
+	:: else -> break
+	od
+}
+
+inline visit()
 {
 	atomic
 	{
 		/* the lock of a row that has its deleted one's id is not waited for */
-		holder[row] == NOBODY || holder[row] == me + 1 || call[me].gone[row];
+		if
+		:: SKIPPING -> assert(!OTHERS_HAVE(row))
+		:: !SKIPPING && !OTHERS_HAVE(row)
+		fi;
 		to_do[row] = 0;
 		write_it = 1;
 		if
@@ -408,17 +560,12 @@ inline visit(by_place)
 #elif defined(FAULT_RECHECKS_STATUS_ONLY)
 			write_it = now[row].status == OPEN && !call[me].gone[row]
 #else
-			write_it = ELIGIBLE(now[row]) && !call[me].gone[row];
-			/* a new version may be at a new place */
-			if
-			:: true
-			:: by_place && write_it -> write_it = 0
-			fi
+			write_it = ELIGIBLE(now[row]) && !call[me].gone[row]
 #endif
 		:: else
 		fi;
 		if
-		:: !failed && !call[me].gone[row] -> holder[row] = me + 1
+		:: !failed && !call[me].gone[row] -> acquire(row, me + 1)
 		:: else
 		fi;
 		if
@@ -460,8 +607,16 @@ inline look(may_repeat)
 				:: snap[j].status != OPEN -> ledger[j] = snap[j].status
 				:: snap[j].status == OPEN && snap[j].match ->
 					if
-					:: may_repeat -> came_back = 1
+					:: may_repeat && !held[j] -> came_back = 1
+#ifdef FAULT_KEPT_IS_LOCKED
+					:: else -> ledger[j] = (SKIPPING -> LOCKED_IT : KEPT_IT)
+#elif defined(FAULT_LOCKED_IS_KEPT)
 					:: else -> ledger[j] = KEPT_IT
+#elif defined(FAULT_SKIPPED_UNANSWERED)
+					:: else -> ledger[j] = (SKIPPING && !held[j] -> NOTHING : KEPT_IT)
+#else
+					:: else -> ledger[j] = (SKIPPING && !held[j] -> LOCKED_IT : KEPT_IT)
+#endif
 					fi
 				:: snap[j].status == OPEN && !snap[j].match && EVERY_ID -> ledger[j] = NO_MATCH
 				:: else
@@ -522,6 +677,8 @@ inline judge()
 		assert(told[j] < DONE || told[j] > CANCELED || (call[me].seen[j] >> told[j]) & 1);
 		assert(told[j] != NOT_FOUND || call[me].absent[j]);
 		assert(told[j] != NO_MATCH || call[me].unmatched[j]);
+		assert(told[j] != LOCKED_IT || SKIPPING && call[me].locked[j] && holder[j] != me + 1 &&
+			(call[me].seen[j] >> OPEN) & 1);
 		assert(told[j] != KEPT_IT || ((KEPT >> j) & 1) || call[me].returns[j] > REPEATS_ALLOWED);
 
 		/* nothing invented */
@@ -545,6 +702,7 @@ inline begin()
 	:: j < JOBS ->
 		call[me].matched[j] = THERE(now[j]) && now[j].match;
 		call[me].work[j] = CHUNKED && ELIGIBLE(now[j]);
+		call[me].locked[j] = OTHERS_HAVE(j);
 		observe(me, j);
 		j++
 	:: else -> break
@@ -597,8 +755,8 @@ proctype cancel(byte me; byte kind)
 	Row snap[JOBS];
 	byte ledger[JOBS];
 	byte told[JOBS];
-	bit wrote[JOBS], to_do[JOBS];
-	bit look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locks = LOCKS, locked = 0;
+	bit wrote[JOBS], to_do[JOBS], held[JOBS];
+	bit ahead = 0, newly = 1, again = 0, look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locks = LOCKS, locked = 0;
 	byte canceled = 0, repeats = 0, row = 0, j = 0, other = 0;
 
 	/* the work list, in a transaction of its own */
@@ -661,10 +819,11 @@ proctype cancel(byte me; byte kind)
 			if
 			:: locked -> first_read()
 			:: else
-			fi
+			fi;
 #else
-			first_read()
+			first_read();
 #endif
+			look_for_locks()
 		}
 	:: else
 	fi;
@@ -689,12 +848,18 @@ proctype cancel(byte me; byte kind)
 #ifdef FAULT_LOOKS_BEFORE_UPDATE
 	look(1);
 #endif
+	/* cancel_in_place */
 	if
-	:: BY_PLACE -> update(1, 1)
+	:: BY_PLACE -> lock_rows(1, 1); if :: !failed && newly -> update(1) :: else fi
+	:: else
+	fi;
+	/* cancel_requested */
+	if
+	:: !failed && (ahead || SKIPPING) -> lock_rows(kind != FILTERED, 0)
 	:: else
 	fi;
 	if
-	:: !failed -> update(kind != FILTERED, 0)
+	:: !failed && (newly || !SKIPPING) -> update(kind != FILTERED)
 	:: else
 	fi;
 
@@ -702,10 +867,21 @@ proctype cancel(byte me; byte kind)
 #if !defined(FAULT_NO_LOOK) && !defined(FAULT_LOOKS_BEFORE_UPDATE)
 	if
 	:: !failed ->
+		newly = 1;
 		do
-		:: look(repeats < REPEATS);
+		:: atomic { again = (SKIPPING -> (newly && repeats < MAX_REPEATS) : (repeats < REPEATS)) };
+			look(again);
 			if
-			:: came_back -> repeats++; update(1, 0)
+			:: came_back ->
+				repeats++;
+				if
+				:: ahead || SKIPPING -> lock_rows(1, 0)
+				:: else
+				fi;
+				if
+				:: !failed && (newly || !SKIPPING) -> update(1)
+				:: else
+				fi
 			:: else -> break
 			fi;
 			if
@@ -723,7 +899,12 @@ proctype cancel(byte me; byte kind)
 		:: !failed -> report(); judge()
 		:: else
 		fi;
-		call[me].running = 0
+		call[me].running = 0;
+		do
+		:: j < JOBS -> call[me].owed[j] = 0; j++
+		:: else -> break
+		od;
+		j = 0
 	}
 
 	/* COMMIT, or ROLLBACK */

@@ -125,7 +125,7 @@ make_chroot() {
 
 	if ! mmdebstrap --mode=root --variant=minbase --format=directory --quiet \
 		"${options[@]}" --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
-		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--include="$*" "$suite" "$new" "${sources[@]}" >"$log" 2>&1
 	then
 		tail -20 "$log" >&2

@@ -135,7 +135,7 @@ my %effects = (
 	},
 	'All jobs of one user' => sub {
 		my $output = run_entry($_[0]);
-		is($output =~ s/^(b0+-0000-4000-8000-0+\d)\|7$//mgr =~ /\S/, '', 'one row a batch');
+		is($output =~ s/^(b0+-0000-4000-8000-0+\d)\|7\|0$//mgr =~ /\S/, '', 'one row a batch');
 		is(answer($canceled), '21|123', 'in all batches');
 		is(answer("SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND user_id <> 'niels'"), '0', 'of nobody else');
 	},
@@ -169,9 +169,43 @@ my %effects = (
 		is(answer("SELECT bool_and(id::text LIKE 'a1%'), count(*) FROM jobs WHERE status = 'CANCELED'"), 't|2', 'those jobs only');
 	},
 	'The batches of a file' => sub {
-		append_to_file('batches.txt', "$batch[3]\n$batch[1]\n");
+		write_file('batches.txt', "$batch[3]\n$batch[1]\n");
 		like(run_entry($_[0]), qr/^$batch[1]\|14\|6\n$batch[3]\|14\|6$/m, 'counts by batch');
 		is(answer($canceled), '28|13', 'the two of the file');
+	},
+	'A job and its children' => sub {
+		# 1 of batch 1 has a child in its batch and one in batch 3, which has one that is done; two are their own ancestors
+		my $job = sub { sprintf "b2000000-0000-4000-8000-0000%02d00%04d", @_ };
+		answer(sprintf("UPDATE jobs SET parent_id = CASE id WHEN '%s' THEN '%s' WHEN '%s' THEN '%s' ELSE '%s' END::uuid WHERE id IN ('%s', '%s', '%s')",
+			$job->(1, 3), $job->(1, 1), $job->(3, 15), $job->(3, 4), $job->(1, 1), $job->(1, 3), $job->(3, 4), $job->(3, 15)));
+		answer(sprintf("UPDATE jobs SET parent_id = '%s' WHERE id = '%s'", $job->(1, 3), $job->(1, 1)));
+		my $output = run_entry($_[0]);
+		is(join(',', sort $output =~ /^(\S+\|\S+)\|$/mg), join(',', map { "$batch[$_->[0]]|" . $job->(@$_) } [ 1, 1 ], [ 1, 3 ], [ 3, 4 ]), 'the job and its children, in both batches');
+		like($output, qr/^$batch[3]\|@{[ $job->(3, 15) ]}\|Job cannot be canceled: its status is DONE$/m, '... and the grandchild that is done');
+		is(answer($canceled), '3|13', 'and nothing else');
+	},
+	'Many batches without psql' => sub {
+		like(run_entry($_[0]), qr/NOTICE:  batch $batch[1]: 7 canceled\n.*NOTICE:  batch $batch[3]: 7 canceled/s, 'one notice a batch');
+		is(answer($canceled), '21|123', 'in all batches');
+		is(answer("SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND user_id <> 'niels'"), '0', 'of nobody else');
+		my $chunks = $entries{$_[0]}{blocks}[0]{sql} =~ s/SELECT count\(\*\) INTO n .*?;/CALL cancel_jobs_in_chunks(batch, '{"user_id": "lise"}', 2, n, failed);/sr =~ s/n bigint;/n bigint; failed bigint;/r;
+		my ($status, undef, $stderr) = run_as('operator', $chunks =~ s/'niels'/'lise'/r);
+		like($stderr, qr/NOTICE:  batch $batch[3]: 7 canceled/, 'or in chunks');
+	},
+	'Several batches, all or nothing' => sub {
+		my $worker = $node->background_psql($db);
+		$worker->query_safe("BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[3]' AND creation_order = 11");
+		my (undef, undef, $stderr) = run_as('operator', $entries{$_[0]}{blocks}[0]{sql} =~ s/'5s'/'100ms'/r);
+		like($stderr, qr/ERROR:  canceling statement due to lock timeout/, 'a job that is locked ends it');
+		is(answer($canceled), '0|', '... and nothing is canceled');
+		my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db), '-c', $entries{$_[0]}{blocks}[0]{sql} =~ s/'5s'/'0'/r ], '<', \undef, '>', \my $out, '2>', \my $err);
+		ok($node->poll_query_until($db, "SELECT count(*) = 2 FROM pg_locks WHERE objsubid = 20554 AND pid = (SELECT pid FROM pg_stat_activity WHERE usename = 'operator' AND wait_event_type = 'Lock')"),
+			'while it waits it holds the locks of both batches');
+		$worker->query_safe('COMMIT');
+		$worker->quit;
+		$cancel->finish;
+		is($out, "$batch[1]|14|6\n$batch[3]|14|6\n", 'both of them');
+		is(answer($canceled), '28|13', '... and nothing else');
 	},
 	'A preview of many batches' => sub {
 		my $output = run_entry($_[0]);
@@ -399,6 +433,41 @@ is_deeply([ sort @headings ], [ sort keys %effects ], 'every entry has a test');
 is($found, scalar(() = $page =~ /^\s*```sql/mg), 'every block of SQL belongs to an entry');
 chdir PostgreSQL::Test::Utils::tempdir;
 
+# Those that cancel in several batches, one transaction each: how to run them
+my %by_batch = (
+	'All jobs of one user' => [0],
+	'Everything of one project' => [0],
+	'All that is stuck RUNNING' => [ 1, '-v', 'project=e0000000-0000-4000-8000-000000000001' ],
+	'The batches of a file' => [0],
+	'Many batches without psql' => [0],
+);
+
+# A worker that holds a job of the second batch holds up that batch alone
+sub is_by_batch
+{
+	my ($heading, $block, @params) = @_;
+	write_file('batches.txt', "$batch[2]\n$batch[1]\n");
+	my $worker = $node->background_psql($db);
+	$worker->query_safe("BEGIN; SELECT FROM jobs WHERE batch_id = '$batch[2]' AND $open FOR UPDATE");
+	write_file('entry.sql', $entries{$heading}{blocks}[$block]{sql});
+	my $cancel = IPC::Run::start([ 'psql', '-XqAt', @params, '-U', 'operator', '-d', $node->connstr($db), '-f', 'entry.sql' ], '<', \undef, '>', \my $out, '2>', \my $err);
+	my $waits = "SELECT pid FROM pg_stat_activity WHERE usename = 'operator' AND wait_event_type = 'Lock'";
+	$node->poll_query_until($db, "SELECT EXISTS ($waits)") or die "$heading: it does not wait";
+	is(answer("SELECT string_agg(DISTINCT right(batch_id::text, 1), '') FROM jobs WHERE status = 'CANCELED'"), '1', "$heading: the first batch is committed while the second one waits");
+	is(answer("SELECT count(*) FROM pg_locks WHERE objsubid = 20554 AND pid = ($waits)"), 1, "$heading: ... and its lock is free");
+	$worker->query_safe('COMMIT');
+	$worker->quit;
+	$cancel->finish;
+	answer("UPDATE jobs SET status = CASE WHEN start_timestamp IS NULL THEN 'PENDING' ELSE 'RUNNING' END::jobstatus, end_timestamp = NULL WHERE status = 'CANCELED'");
+}
+
+sub write_file
+{
+	my ($name, $text) = @_;
+	unlink $name;
+	append_to_file($name, $text);
+}
+
 my $n = 0;
 foreach my $heading (grep { $effects{$_} } @headings)
 {
@@ -425,6 +494,7 @@ foreach my $heading (grep { $effects{$_} } @headings)
 		run_as('owner', $index);
 		answer("ALTER DATABASE $db SET enable_seqscan = off; VACUUM ANALYZE jobs");
 	}
+	is_by_batch($heading, @{ $by_batch{$heading} }) if $by_batch{$heading};
 	$effects{$heading}->($heading);
 	if ($index)
 	{

@@ -15,7 +15,7 @@ my @pages = ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'tes
 my %text = map { $_ => slurp_file($_) } @pages;
 
 # Pages whose SQL a test of their own runs
-my %run_by = ('doc/cookbook.md' => 'test/t/020_cookbook.pl', 'doc/api.md' => 'test/http/doc.py');
+my %run_by = ('doc/cookbook.md' => 'test/t/020_cookbook.pl', 'doc/production.md' => 'test/t/023_production.pl', 'doc/api.md' => 'test/http/doc.py');
 
 #
 # Form and links

@@ -1,0 +1,278 @@
+# doc/production.md: its SQL, and what it says of programs and settings around a
+# cancel. In TAP because it takes servers with other settings, a standby that is
+# lost, and programs of other packages. What is not installed is skipped.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $page = slurp_file('doc/production.md');
+chomp(my $sharedir = qx(pg_config --sharedir));
+chomp(my $libdir = qx(pg_config --pkglibdir));
+
+sub has_extension { return -e "$sharedir/extension/$_[0].control" }
+
+my @preload = ('pg_stat_statements', grep { has_extension($_) } qw(pg_cron pgaudit));
+
+my $node = PostgreSQL::Test::Cluster->new('production');
+$node->init(allows_streaming => 'logical');
+$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = '" . join(',', @preload) . "'", 'pg_stat_statements.track = all', 'track_functions = all',
+	'log_lock_waits = on', 'deadlock_timeout = 200ms', 'max_connections = 40', "cron.host = '" . $node->host . "'", 'cron.database_name = postgres', '');
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', @_) }
+
+# What a statement that fails says, with its SQLSTATE
+sub refusal { return ($node->psql('postgres', "\\set VERBOSITY verbose\n$_[0]", on_error_stop => 0))[2] }
+
+my @batch = map { sprintf 'b0000000-0000-4000-8000-%012d', $_ } 0 .. 9;
+my $theirs = '5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3';    # as on the page
+
+# Ten jobs that wait, in each batch
+sub fill
+{
+	sql("TRUNCATE jobs; INSERT INTO jobs (batch_id, project_id, runs, creation_order) SELECT b, gen_random_uuid(), 1, n FROM generate_series(1, 10) AS n, unnest('{" . join(',', $theirs, @batch) . "}'::uuid[]) AS b");
+}
+
+sub canceled { return sql("SELECT count(*) FROM jobs WHERE batch_id = '$_[0]' AND status = 'CANCELED'") }
+
+# The blocks of SQL of a section or a part of it
+sub blocks
+{
+	my ($heading) = @_;
+	my ($text) = $page =~ /^##+ \Q$heading\E\n(.*?)(?=^##|\z)/ms or die "doc/production.md has no $heading";
+	return map { s/^-- as superuser\n//r } $text =~ /^```sql\n(.*?)^```/msg;
+}
+
+sql('CREATE ROLE owner LOGIN; CREATE EXTENSION pasqal_jobs; CREATE EXTENSION pg_stat_statements; SELECT create_jobs_table()');
+
+#
+# Watch
+#
+fill();
+sql("SELECT count(cancel_jobs('$batch[1]')); SELECT count(*) FROM cancel_jobs_rows('$batch[2]')");
+$node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_user_functions WHERE funcname LIKE 'cancel%'");
+my ($functions, $statements) = blocks('Calls');
+like(sql($functions), qr/^cancel_jobs\|1\|\d+\ncancel_jobs_rows\|1\|\d+\z/, 'calls, from pg_stat_user_functions');
+like(sql($statements), qr/^2\|20\|\d+\z/, 'jobs canceled, from pg_stat_statements');
+sql("CALL cancel_jobs_in_chunks('$batch[$_]')") for 3, 4;
+my $entries = q{SELECT count(*) FROM pg_stat_statements WHERE query LIKE 'CALL cancel_jobs_in_chunks(%'};
+is(sql($entries), 2, 'PostgreSQL 15: an entry for each literal of a CALL') if $node->pg_version < 16;
+sql('SELECT pg_stat_statements_reset()');
+my $script = PostgreSQL::Test::Utils::tempdir . '/call.sql';
+append_to_file($script, "CALL cancel_jobs_in_chunks(:batch)\n");
+$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-D', "batch=$batch[$_]", '-f', $script, 'postgres' ], 'a parameter') for 5, 6;
+is(sql($entries), 1, 'one entry where the batch is a parameter');
+
+fill();
+my $worker = $node->background_psql('postgres');
+$worker->query_safe("BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[1]' AND creation_order = 1");
+my @cancels;
+foreach (1, 2)
+{
+	push @cancels, IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SELECT count(cancel_jobs('$batch[1]'))" ], '<', \undef, '>', \my $out, '2>', \my $err);
+	$node->poll_query_until('postgres', "SELECT count(*) = $_ FROM pg_stat_activity WHERE query LIKE 'SELECT count(cancel_jobs%' AND wait_event_type = 'Lock'") or die;
+}
+my ($waits, $held) = blocks('Waits');
+like(sql($waits), qr/^\d+\|job\|[0-9:.]+\|\{\d+\}\|SELECT count\(cancel_jobs.*\n\d+\|batch\|[0-9:.]+\|\{\d+\}\|SELECT count\(cancel_jobs/, 'one cancel waits for a job, the other for the batch');
+like(sql($held), qr/^(?:\d+\|jobs\|[tf]\n?){2}\z/, 'the lock of the batch, held and waited for');
+ok($node->wait_for_log(qr/still waiting for ExclusiveLock on advisory lock.*while waiting for other cancels of batch $batch[1], of which process \d+ has the lock/s), 'log_lock_waits');
+$worker->query_safe('COMMIT');
+$worker->quit;
+$_->finish foreach @cancels;
+like(sql((blocks('Failures'))[0]), qr/^\d+\|0\|0\z/, 'failures');
+
+#
+# Schedulers
+#
+my ($do) = blocks('Schedulers');
+fill();
+sql($do);
+is(canceled($theirs), 10, 'the DO block cancels');
+sub one_message { return IPC::Run::run([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', $_[0] ], '>', \my $out, '2>', \$_[1]) }
+my $said = '';
+ok(!one_message("SET pasqal_jobs.chunk_pause = '10ms'; CALL cancel_jobs_in_chunks('$batch[1]')", $said), 'SET and CALL in one message fail');
+like($said, qr/cannot run inside a transaction block/, '... since they are one transaction');
+fill();
+ok(one_message($do, $said) && canceled($theirs) == 10, '... but not the DO block');
+
+SKIP:
+{
+	skip 'pg_cron is not installed', 4 unless has_extension('pg_cron');
+	sql('CREATE EXTENSION pg_cron');
+	fill();
+	my %job = (do => $do, call => "CALL cancel_jobs_in_chunks('$batch[1]')", both => "SET pasqal_jobs.chunk_pause = '10ms'; CALL cancel_jobs_in_chunks('$batch[2]')");
+	sql("SELECT cron.schedule('$_', '* * * * *', \$c\$$job{$_}\$c\$)") foreach keys %job;
+	my $done = q{SELECT count(*) = 3 FROM cron.job_run_details WHERE end_time IS NOT NULL};
+	local $PostgreSQL::Test::Utils::timeout_default = 180;
+	ok($node->poll_query_until('postgres', $done), 'pg_cron has run the jobs');
+	is(canceled($theirs), 10, '... the DO block');
+	is(canceled($batch[1]), 10, '... the CALL');
+	is(canceled($batch[2]), 0, '... and not SET with CALL');
+	sql('SELECT cron.unschedule(jobid) FROM cron.job');
+}
+
+#
+# Poolers
+#
+my ($pgbouncer) = grep { -x } '/usr/sbin/pgbouncer', '/usr/bin/pgbouncer';
+foreach my $mode (qw(session transaction statement))
+{
+  SKIP:
+	{
+		skip 'PgBouncer is not installed', 5 unless $pgbouncer;
+		my $dir = PostgreSQL::Test::Utils::tempdir_short;
+		append_to_file("$dir/users", sprintf qq{"%s" ""\n}, sql('SELECT current_user'));
+		append_to_file("$dir/ini", join "\n", '[databases]', sprintf('* = host=%s port=%d', $node->host, $node->port), '[pgbouncer]', "pool_mode = $mode", 'default_pool_size = 1',
+			'listen_addr =', 'listen_port = 6543', "unix_socket_dir = $dir", 'auth_type = trust', "auth_file = $dir/users", '');
+		my $bouncer = IPC::Run::start([ $pgbouncer, "$dir/ini" ], '<', \undef, '>', \my $log, '2>&1');
+		for (1 .. 100) { last if -S "$dir/.s.PGSQL.6543"; usleep(50_000) }
+		my $through = sub { return IPC::Run::run([ 'psql', '-XqAt', '-d', "host=$dir port=6543 dbname=postgres", map { ('-c', $_) } @_ ], '>', \my $out, '2>', \$said) };
+		fill();
+		ok($through->("SELECT count(cancel_jobs('$batch[1]'))") && canceled($batch[1]) == 10, "$mode: SELECT") or diag $said;
+		ok($through->("CALL cancel_jobs_in_chunks('$batch[2]', '{}', 2)") && canceled($batch[2]) == 10, "$mode: CALL") or diag $said;
+		ok($through->($do) && canceled($theirs) == 10, "$mode: the DO block") or diag $said;
+		is($through->('BEGIN', "SELECT count(cancel_jobs('$batch[3]'))", 'COMMIT') ? 'yes' : 'no', $mode eq 'statement' ? 'no' : 'yes', "$mode: BEGIN");
+		$through->("SET pasqal_jobs.max_jobs = 3");
+		is($through->("SELECT count(cancel_jobs('$batch[4]'))") ? 'own' : 'found by the next client', $mode eq 'session' ? 'own' : 'found by the next client', "$mode: SET");
+		$bouncer->signal('INT');
+		$bouncer->finish;
+	}
+}
+
+#
+# Dumps
+#
+my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
+sql('CREATE DATABASE source OWNER owner');
+sub as_owner { my ($db, $sql) = @_; return $node->safe_psql($db, $sql, extra_params => [ '-U', 'owner' ]) }
+$node->safe_psql('source', 'ALTER SCHEMA public OWNER TO owner');
+as_owner('source', q{CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table();
+	CREATE FUNCTION cancel_batch(batch uuid) RETURNS jsonb LANGUAGE sql SECURITY DEFINER
+		SET pasqal_jobs.jobs_table = 'public.jobs' SET search_path = pg_catalog, pg_temp AS 'SELECT public.cancel_jobs(batch)'});
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'source' ], 'a dump');
+my $restore = sub {
+	my ($db, $before) = @_;
+	sql("CREATE DATABASE $db OWNER owner");
+	$node->safe_psql($db, 'ALTER SCHEMA public OWNER TO owner; ' . $before);
+	IPC::Run::run([ 'pg_restore', '-U', 'owner', '-d', $node->connstr($db), $dump ], '2>', \$said);
+	return $node->safe_psql($db, q{SELECT count(*) FROM pg_proc WHERE proname = 'cancel_batch'});
+};
+is($restore->('whole', ''), 1, 'a restore that creates the extension has the function');
+is($restore->('beforehand', 'CREATE EXTENSION pasqal_jobs'), 0, 'one that finds the extension has not');
+like($said, qr/permission denied to set parameter "pasqal_jobs\.jobs_table"/, '... and says so');
+sql((blocks('Dumps'))[0]);
+is($restore->('granted', 'CREATE EXTENSION pasqal_jobs'), 1, 'with GRANT SET it has');
+like($said, qr/must be owner of extension pasqal_jobs.*errors ignored on restore: 1/s, '... and one error that is harmless');
+$node->command_like([ 'pg_dumpall', '--globals-only' ], qr/GRANT SET ON PARAMETER "pasqal_jobs\.jobs_table" TO owner/, '... which pg_dumpall keeps');
+
+#
+# Schema and upgrade
+#
+$node->safe_psql('whole', 'CREATE SCHEMA other AUTHORIZATION owner');
+my (undef, undef, $stderr) = $node->psql('whole', 'ALTER EXTENSION pasqal_jobs SET SCHEMA other', extra_params => [ '-U', 'owner' ]);
+like($stderr, qr/must be owner of type jobstatus/, 'SET SCHEMA takes a superuser');
+$node->safe_psql('whole', 'ALTER EXTENSION pasqal_jobs SET SCHEMA other');
+
+#
+# Replication
+#
+fill();
+sql('CREATE PUBLICATION p FOR TABLE jobs WHERE (runs > 5)');
+is(sql("SELECT count(*) FROM cancel_jobs_preview('$batch[1]') WHERE error IS NULL"), 10, 'the preview foresees nothing of it');
+like(refusal("SELECT cancel_jobs('$batch[1]')"), qr/ERROR:  42P10: cannot update table "jobs"/, 'a row filter over another column ends a cancel');
+sql('DROP PUBLICATION p; CREATE PUBLICATION p FOR TABLE jobs; ALTER TABLE jobs REPLICA IDENTITY NOTHING');
+like(refusal("SELECT cancel_jobs('$batch[1]')"), qr/ERROR:  55000: cannot update table "jobs" because it does not have a replica identity/, 'REPLICA IDENTITY NOTHING, too');
+sql('ALTER TABLE jobs REPLICA IDENTITY FULL; DROP PUBLICATION p; CREATE PUBLICATION p FOR TABLE jobs WHERE (runs < 5)');
+is(sql("SELECT count(*) FROM cancel_jobs_rows('$batch[1]') WHERE error IS NULL"), 10, '... and FULL allows both');
+sql('ALTER TABLE jobs REPLICA IDENTITY DEFAULT; DROP PUBLICATION p');
+# newer minor releases have a list of what may be loaded
+if (sql("SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'"))
+{
+	sql("ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, wal2json");
+	sql('SELECT pg_reload_conf()');
+}
+foreach my $plugin (qw(test_decoding wal2json))
+{
+  SKIP:
+	{
+		skip "$plugin is not installed", 1 unless -e "$libdir/$plugin.so";
+		fill();
+		sql("SELECT pg_create_logical_replication_slot('s', '$plugin')");
+		sql("SELECT count(cancel_jobs('$batch[2]'))");
+		my $options = $plugin eq 'wal2json' ? ", 'format-version', '2'" : '';
+		is(sql("SELECT count(*) FILTER (WHERE data ~ 'CANCELED') FROM pg_logical_slot_get_changes('s', NULL, NULL$options)"), 10, "$plugin sees each canceled job");
+		sql("SELECT pg_drop_replication_slot('s')");
+	}
+}
+
+# A synchronous standby that is lost
+fill();
+sql("ALTER SYSTEM SET synchronous_standby_names = 'lost'; SELECT pg_reload_conf()");
+$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'lost'});
+my $call = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 2)" ], '<', \undef, '>', \my $out, '2>', \my $err);
+my $in_wait = q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL cancel_jobs_in_chunks%' AND wait_event = 'SyncRep'};
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($in_wait) AS x") or die 'no wait';
+my $pid = sql($in_wait);
+is(canceled($batch[1]), 0, 'a chunk waits for the standby, and nobody sees it');
+sql("SELECT pg_cancel_backend($pid)");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM jobs WHERE batch_id = '$batch[1]' AND status = 'CANCELED' AND EXISTS ($in_wait)"), '... after pg_cancel_backend it is there, and the next one waits');
+sql("SELECT pg_terminate_backend($pid)");
+$call->finish;
+like($err, qr/canceling wait for synchronous replication due to user request/, '... with a warning');
+is(canceled($batch[1]), 4, '... and pg_terminate_backend ends it; what was committed stays');
+sql('ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()');
+
+#
+# Maintenance
+#
+sub beside_chunks
+{
+	my ($what, @command) = @_;
+	fill();
+	my $chunks = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SET pasqal_jobs.chunk_pause = '200ms'", '-c', "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 1)" ], '<', \undef, '>', \my $stdout, '2>', \my $stderr);
+	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM jobs WHERE batch_id = '$batch[1]' AND status = 'CANCELED'") or die;
+	my $output;
+	ok(IPC::Run::run([@command], '>', \$output, '2>&1'), "$what runs beside a chunked cancel") or diag $output;
+	$chunks->finish;
+	is($stdout, "10|0\n", '... which cancels all');
+}
+my @psql = ('psql', '-Xq', '-d', $node->connstr('postgres'), '-c');
+beside_chunks($_, @psql, $_) foreach 'VACUUM jobs', 'REINDEX TABLE CONCURRENTLY jobs', 'VACUUM FULL jobs';
+SKIP:
+{
+	my ($repack) = grep { -x } map { "$_/pg_repack" } split(/:/, $ENV{PATH}), '/usr/bin';
+	skip 'pg_repack is not installed', 2 unless $repack && has_extension('pg_repack');
+	sql('CREATE EXTENSION pg_repack');
+	beside_chunks('pg_repack', $repack, '-h', $node->host, '-p', $node->port, '-d', 'postgres', '-t', 'jobs');
+}
+
+#
+# Audit
+#
+SKIP:
+{
+	skip 'pgaudit is not installed', 2 unless has_extension('pgaudit');
+	sql('CREATE EXTENSION pgaudit');
+	fill();
+	sql("SET pgaudit.log = 'write, function'; SET pgaudit.log_parameter = on; SELECT count(cancel_jobs('$batch[1]', '{\"user_id\": \"niels\"}'))");
+	my $log = slurp_file($node->logfile);
+	like($log, qr/AUDIT: SESSION,\d+,\d+,FUNCTION,EXECUTE,FUNCTION,public\.cancel_jobs,/, 'pgaudit logs the call');
+	like($log, qr/AUDIT: SESSION,\d+,\d+,WRITE,UPDATE,[^\n]*UPDATE public\.jobs AS j SET status.*niels/s, '... and the UPDATE with its parameters');
+}
+
+#
+# HTTP gateways
+#
+sql((blocks('HTTP gateways'))[0]);
+fill();
+is(sql("BEGIN; SELECT count(cancel_batch_jobs('$batch[1]', 'min_runs=1')); SELECT current_setting('response.status'); COMMIT"), "1\n200", 'the wrapper sets the status');
+is(canceled($batch[1]), 10, '... and cancels');
+like(sql("BEGIN; SELECT cancel_batch_jobs('$batch[1]', 'min_runs=x'); SELECT current_setting('response.status'); COMMIT"), qr/value is not a valid integer.*\n422\z/, '... 422 likewise');
+
+$node->stop;
+done_testing();

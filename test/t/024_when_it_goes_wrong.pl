@@ -1,0 +1,204 @@
+# "When it goes wrong" of doc/troubleshooting.md: each trouble is brought about,
+# found by the page's queries, and mended by its remedy. In TAP because it takes
+# several sessions and pg_restore.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('trouble');
+$node->init;
+$node->append_conf('postgresql.conf', "max_prepared_transactions = 2\nautovacuum = off\n");
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', @_) }
+
+sql('CREATE ROLE worker LOGIN; CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table(); GRANT SELECT, UPDATE ON jobs TO worker');
+
+my $batch = '5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3';    # as on the page
+my $page = slurp_file('doc/troubleshooting.md');
+
+# The blocks of SQL below a heading of the page
+sub blocks
+{
+	my ($heading) = @_;
+	my ($text) = $page =~ /^### \Q$heading\E\n(.*?)(?=^##|\z)/ms or die "doc/troubleshooting.md has no $heading";
+	return $text =~ /^```sql\n(.*?)^```/msg;
+}
+
+# Ten jobs that wait
+sub fill
+{
+	sql("TRUNCATE jobs; INSERT INTO jobs (batch_id, project_id, runs, creation_order) SELECT '$batch', gen_random_uuid(), 1, n FROM generate_series(1, 10) AS n");
+}
+
+sub lock_job { return "UPDATE jobs SET progress = 50 WHERE batch_id = '$batch' AND creation_order = $_[0]" }
+
+# A cancel of the batch beside this test; ends by itself
+my ($out, $err);
+sub start_cancel
+{
+	my (@before) = @_;
+	my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), (map { ('-c', $_) } @before), '-c', "SELECT error, count(*) FROM cancel_jobs_rows('$batch') GROUP BY error" ],
+		'<', \undef, '>', \$out, '2>', \$err);
+	$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%cancel_jobs_rows%' AND wait_event_type = 'Lock'}) or die 'the cancel does not wait';
+	return $cancel;
+}
+
+sub start_worker
+{
+	my ($statement) = @_;
+	my $worker = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'worker' ]);
+	my $pid = $worker->query_safe('SELECT pg_backend_pid()');
+	$worker->query_safe("BEGIN; $statement");
+	return ($worker, $pid);
+}
+
+#
+# A worker is stuck
+#
+my ($find) = blocks('A worker is stuck');
+
+fill();
+my ($worker, $pid) = start_worker(lock_job(1));
+my $cancel = start_cancel();
+my $second = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SELECT count(cancel_jobs('$batch'))" ], '<', \undef, '>', \my $ignored, '2>', \my $ignored_too);
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE objsubid = 20554 AND NOT granted}) or die;
+like(sql($find), qr/^$pid\|worker\|[^|]*\|\|idle in transaction\|[^\n]*\|UPDATE jobs SET progress[^\n]*\z/, 'of three sessions the one that all wait for is found');
+is(sql("SELECT pg_cancel_backend($pid)"), 't', 'pg_cancel_backend says true');
+sleep 1;
+is(sql("SELECT state FROM pg_stat_activity WHERE pid = $pid"), 'idle in transaction', '... and ends nothing');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%cancel_jobs%' AND wait_event_type = 'Lock'}), 2, '... so that all wait on');
+is(sql("SELECT pg_terminate_backend($pid)"), 't', 'pg_terminate_backend says true');
+$cancel->finish;
+$second->finish;
+is($out, "|10\n", '... and the cancel takes the job of the worker, too');
+is(sql($find), '', '... and nobody waits');
+$worker->quit;
+
+# A statement that runs
+fill();
+my $active = IPC::Run::start([ 'psql', '-XqAt', '-U', 'worker', '-d', $node->connstr('postgres'), '-c', 'BEGIN; ' . lock_job(1) . '; SELECT pg_sleep(600)' ], '<', \undef, '>', \my $active_out, '2>', \my $active_err);
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'worker' AND wait_event = 'PgSleep'}) or die;
+$cancel = start_cancel();
+($pid) = sql($find) =~ /^(\d+)\|worker\|[^|]*\|\|active\|/;
+ok($pid, 'a worker that is active is found');
+sql("SELECT pg_cancel_backend($pid)");
+$cancel->finish;
+is($out, "|10\n", '... and pg_cancel_backend frees its job');
+$active->finish;
+
+# A prepared transaction
+fill();
+sql('BEGIN; ' . lock_job(1) . "; PREPARE TRANSACTION 'held'");
+$cancel = start_cancel();
+is(sql($find), '', 'a prepared transaction has no row');
+is(sql('SELECT gid FROM pg_prepared_xacts'), 'held', '... but one in pg_prepared_xacts');
+sql("ROLLBACK PREPARED 'held'");
+$cancel->finish;
+is($out, "|10\n", '... whose end frees the job');
+
+# By itself
+fill();
+sql("ALTER ROLE worker SET idle_in_transaction_session_timeout = '2s'");
+($worker, $pid) = start_worker(lock_job(1));
+$cancel = start_cancel();
+$cancel->finish;
+is($out, "|10\n", 'idle_in_transaction_session_timeout frees the job');
+$worker->quit;
+sql('ALTER ROLE worker RESET ALL');
+
+#
+# Deadlocks come back
+#
+fill();
+sql("ALTER ROLE worker SET deadlock_timeout = '10s'");    # the cancel, which waits for longer, notices it
+foreach my $n (1, 2)
+{
+	($worker, $pid) = start_worker(lock_job(1));
+	$cancel = start_cancel();
+	$worker->query(lock_job(5));
+	$cancel->finish;
+	like($err, qr/ERROR:  deadlock detected/, "call $n ends with a deadlock");
+	$worker->query_safe('ROLLBACK');
+	$worker->quit;
+}
+my ($skip) = blocks('Deadlocks come back');
+($worker, $pid) = start_worker(lock_job(1) . '; ' . lock_job(5));
+is(sql($skip), "|8\nJob is locked by another transaction|2", 'with skip the call is answered at once');
+$worker->query_safe(lock_job(7) . '; COMMIT');
+$worker->quit;
+is(sql($skip), "|2\nJob cannot be canceled: its status is CANCELED|8", '... and the next one does the rest');
+
+#
+# A restored table is empty
+#
+sql("ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
+fill();
+sql(q{UPDATE jobs SET status = 'CANCELING' WHERE creation_order = 1; SELECT setval('jobs_creation_order_seq', 10)});
+my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'a dump');
+sql('CREATE DATABASE restored');
+my ($status, $stderr);
+my @restore = ('pg_restore', '--no-password', '-d', $node->connstr('restored'));
+IPC::Run::run([ @restore, $dump ], '2>', \$stderr);
+like($stderr, qr/COPY failed for table "jobs": ERROR:  invalid input value for enum public\.jobstatus: "CANCELING"/, 'a label that was added is not in the dump');
+is($node->safe_psql('restored', 'SELECT count(*) FROM jobs'), 0, '... and the table is empty');
+$node->safe_psql('restored', "ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
+ok(IPC::Run::run([ @restore, '--data-only', '-t', 'jobs', $dump ]), '... until the label is there');
+is($node->safe_psql('restored', "SELECT count(*) FROM jobs; INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch', gen_random_uuid(), 1; SELECT count(*) FROM cancel_jobs_rows('$batch') WHERE error IS NULL"),
+	"10\n10", '... and all works');
+is($node->safe_psql('restored', 'SELECT max(creation_order) FROM jobs'), 11, '... with numbers that go on');
+
+sql('CREATE DATABASE table_only');
+$node->command_ok([ 'pg_dump', '-Fc', '-t', 'jobs', '-f', "$dump.t", 'postgres' ], 'a dump of the table alone');
+IPC::Run::run([ 'pg_restore', '-d', $node->connstr('table_only'), "$dump.t" ], '2>', \$stderr);
+like($stderr, qr/ERROR:  type "public\.jobstatus" does not exist/, '... lacks the extension');
+$node->safe_psql('table_only', "CREATE EXTENSION pasqal_jobs; ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
+ok(IPC::Run::run([ 'pg_restore', '-d', $node->connstr('table_only'), "$dump.t" ]), '... which comes first');
+
+#
+# A cancel does nothing
+#
+fill();
+my $save = q{UPDATE jobs SET (status, progress, end_timestamp, updated_at) = ('RUNNING', 60, NULL, now()) WHERE creation_order = 1};
+sql("SELECT cancel_jobs('$batch')");
+sql($save);
+is(sql('SELECT status FROM jobs WHERE creation_order = 1'), 'RUNNING', 'a worker that writes back all columns resurrects a job');
+my ($keep_ended) = slurp_file('doc/api.md') =~ /^(CREATE FUNCTION keep_ended.*?)^```/ms or die 'doc/api.md has no trigger keep_ended';
+sql($keep_ended);
+sql("SELECT cancel_jobs('$batch')");
+sql($save);
+is(sql('SELECT status FROM jobs WHERE creation_order = 1'), 'CANCELED', '... which keep_ended refuses');
+sql('DROP TRIGGER keep_ended ON jobs');
+
+#
+# The table has grown
+#
+my ($grown, $holders) = map { "$_;" } split /;\n\n/, (blocks('The table has grown'))[0];
+sql("TRUNCATE jobs; INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch', gen_random_uuid(), 1 FROM generate_series(1, 5000)");
+my $again = "UPDATE jobs SET status = 'PENDING', end_timestamp = NULL";
+my $size = q{SELECT pg_relation_size('jobs')};
+$worker = $node->background_psql('postgres', extra_params => [ '-U', 'worker' ]);
+$pid = $worker->query_safe('SELECT pg_backend_pid()');
+$worker->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs');
+my $before = sql($size);
+foreach (1 .. 5) { sql("SELECT count(*) FROM cancel_jobs_rows('$batch')"); sql($again); }
+cmp_ok(sql($size), '>', 3 * $before, 'ten updates of all jobs beside an old snapshot make the table grow');
+my $vacuum = sub { $node->psql('postgres', 'VACUUM (VERBOSE) jobs', stderr => \my $said); return $said };
+like($vacuum->(), qr/\b50000 are dead but not yet removable/, 'VACUUM cannot remove what is dead');
+like(sql($holders), qr/^session $pid\|idle in transaction\|\d+\|/, 'the session that holds it is the first');
+sql("SELECT pg_terminate_backend($pid)");
+$worker->quit;
+$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+like($vacuum->(), qr/ finished vacuuming "[^"]*\.jobs".*\b0 are dead but not yet removable/s, '... and once that is ended it can');
+$before = sql($size);
+foreach (1 .. 5) { sql("SELECT count(*) FROM cancel_jobs_rows('$batch')"); sql($again); $vacuum->(); }
+is(sql($size), $before, '... and its room is used again');
+like(sql($grown), qr/^\d+\|\d+\|\d+\|\S+ \S+\|\|\d+ \w+$/, 'the figures of the table');
+
+$node->stop;
+done_testing();

@@ -4,19 +4,20 @@
 #
 #	test/long/run.sh [PART...]
 #
-# Parts: lint model oracle ddl torture deadlocks crash limits sanitizers fuzz
-# sqlsmith mutations assertions races valgrind (default: all of them, about two
-# hours on two cores).
+# Parts: lint model oracle ddl reentrant rights torture deadlocks crash limits
+# sanitizers fuzz sqlsmith mutations assertions races valgrind (default: all of
+# them, about two hours on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
-# TRUST_CASES=N are the cases of each of the two seeds of oracle, TRUST_SECONDS=N
-# the time of torture and of each of the two programs of fuzz, TRUST_CORPUS=DIR
-# where fuzz goes on from, TRUST_ROUNDS=N the crashes.
+# TRUST_CASES=N are the cases of each of the two seeds of oracle, and those of
+# reentrant and rights, TRUST_SECONDS=N the time of torture and of each of the
+# two programs of fuzz, TRUST_CORPUS=DIR where fuzz goes on from, TRUST_ROUNDS=N
+# the crashes.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint model oracle ddl torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions races valgrind)
+[ $# -gt 0 ] || parts=(lint model oracle ddl reentrant rights torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions races valgrind)
 seed=${TRUST_SEED:-20230323}
 
 sandbox_create postgresql-common libipc-run-perl perl python3
@@ -36,7 +37,7 @@ tap() {
 # What a part says for itself, in a line or two
 figures() {
 	case $1 in
-		oracle | ddl | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
+		oracle | ddl | reentrant | rights | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
 		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions|races|valgrind)' ;;
@@ -57,6 +58,8 @@ run_part() {
 	case $1 in
 		oracle) oracle ;;
 		ddl) tap ddl 015_ddl.pl TRUST_CASES=10000 TRUST_SEED="$seed" ;;
+		reentrant) tap reentrant 016_reentrant.pl TRUST_CASES="${TRUST_CASES:-1000}" TRUST_SEED="$seed" ;;
+		rights) tap rights 017_rights.pl TRUST_CASES="${TRUST_CASES:-10000}" TRUST_SEED="$seed" ;;
 		deadlocks) tap deadlocks 006_batch_lock.pl TRUST_SECONDS=60 ;;
 		torture) tap torture 011_torture.pl TRUST_SECONDS="${TRUST_SECONDS:-240}" TRUST_SEED="$seed" ;;
 		crash) tap crash 012_crash.pl TRUST_ROUNDS="${TRUST_ROUNDS:-60}" TRUST_SEED="$seed" ;;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # test/long/sanitize.sh: the regression suite, the comparison with the oracle
-# (also amid DDL) and the torture, the extension built with AddressSanitizer and
-# UndefinedBehaviorSanitizer.
+# (also amid DDL and inside other calls) and the torture, the extension built with
+# AddressSanitizer and UndefinedBehaviorSanitizer.
 #
 #	test/long/sanitize.sh [CASES [SECONDS]]
 #
@@ -59,6 +59,8 @@ passed=$(grep -Ec '^(test|ok) .* (ok|- ).*ms$' "$SANDBOX/output" || true)
 
 tap_command "$PWD"
 as_server env TRUST_CASES="$cases" TRUST_SECONDS="$seconds" "${TAP[@]}" test/t/010_oracle.pl test/t/015_ddl.pl test/t/011_torture.pl || failed=1
+# a case is some twenty calls
+as_server env TRUST_CASES="$((cases / 10))" "${TAP[@]}" test/t/016_reentrant.pl || failed=1
 
 reports=$(find "$SANDBOX/reports" -type f | wc -l)
 if [ "$reports" -gt 0 ]; then

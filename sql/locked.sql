@@ -66,7 +66,30 @@ SELECT tried(batch(1)) = :'waited' AS same;
 SET pasqal_jobs.jobs_table = 'tree';
 DROP FOREIGN TABLE far;
 SELECT tried(batch(1)) = :'waited' AS same;
+-- and if it comes in the midst of a call
+CREATE ROLE regress_pasqal_operator;
+GRANT USAGE ON FOREIGN SERVER nowhere TO regress_pasqal_operator;
+GRANT CREATE ON SCHEMA public TO regress_pasqal_operator;
+GRANT SELECT ON jobs TO regress_pasqal_operator;
+GRANT SELECT, UPDATE ON tree TO regress_pasqal_operator;
+ALTER TABLE branch OWNER TO regress_pasqal_operator;
+CREATE FUNCTION attach() RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+	CREATE FOREIGN TABLE IF NOT EXISTS far PARTITION OF branch FOR VALUES IN (1) SERVER nowhere;
+	RETURN true;
+END
+$$;
+ALTER TABLE tree ENABLE ROW LEVEL SECURITY;
+CREATE POLICY attach ON tree USING (attach());
+SET ROLE regress_pasqal_operator;
+SET client_min_messages = warning;
+SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET client_min_messages;
+RESET ROLE;
 DROP TABLE tree;
+DROP FUNCTION attach();
+DROP OWNED BY regress_pasqal_operator;
+DROP ROLE regress_pasqal_operator;
 DROP FOREIGN DATA WRAPPER nowhere CASCADE;
 RESET pasqal_jobs.jobs_table;
 

@@ -5,19 +5,20 @@
 #	test/long/run.sh [PART...]
 #
 # Parts: lint model oracle ddl reentrant rights torture deadlocks crash limits
-# sanitizers fuzz sqlsmith mutations assertions races valgrind (default: all of
-# them, about two hours on two cores).
+# sanitizers fuzz sqlsmith mutations mutants assertions races valgrind (default:
+# all of them, two and a half hours on two cores).
 # Needs about 8 GB of memory and 5 GB of disk. TRUST_SEED=N chooses the seed.
 # TRUST_CASES=N are the cases of each of the two seeds of oracle, and those of
 # reentrant and rights, TRUST_SECONDS=N the time of torture and of each of the
 # two programs of fuzz, TRUST_CORPUS=DIR where fuzz goes on from, TRUST_ROUNDS=N
-# the crashes.
+# the crashes, TRUST_MUTANTS=N the mutants and TRUST_STATE=FILE where their
+# results are kept.
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../tools/sandbox.sh"
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(lint model oracle ddl reentrant rights torture deadlocks crash limits sanitizers fuzz sqlsmith mutations assertions races valgrind)
+[ $# -gt 0 ] || parts=(lint model oracle ddl reentrant rights torture deadlocks crash limits sanitizers fuzz sqlsmith mutations mutants assertions races valgrind)
 seed=${TRUST_SEED:-20230323}
 
 sandbox_create postgresql-common libipc-run-perl perl python3
@@ -40,7 +41,7 @@ figures() {
 		oracle | ddl | reentrant | rights | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
 		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
-		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|assertions|races|valgrind)' ;;
+		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|mutants|assertions|races|valgrind)' ;;
 	esac
 }
 
@@ -70,6 +71,7 @@ run_part() {
 		lint) "$PROJECT/tools/lint.sh" ;;
 		model) "$PROJECT/test/model/run.sh" ;;
 		mutations) "$here/mutate.sh" ;;
+		mutants) "$here/mutants.sh" "${TRUST_MUTANTS:-50}" "$seed" ;;
 		assertions) "$here/assert.sh" ;;
 		valgrind) "$here/valgrind.sh" ;;
 		races) "$here/races.sh" 3 ;;

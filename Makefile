@@ -20,6 +20,9 @@ OBJS = \
 	src/query_string.o \
 	src/problems.o \
 	src/jobs_relation.o \
+	src/jobs_table.o \
+	src/jobs_shape.o \
+	src/jobs_privileges.o \
 	src/label_column.o \
 	src/columns.o \
 	src/cancel.o \

@@ -552,15 +552,27 @@ pause_between_chunks(void)
 	}
 }
 
+/* Moves the jobs that were put off to the front, and returns their number */
+static size_t
+gather_put_off(Work *work)
+{
+	work->count -= work->done;
+	memmove(work->items, work->items + work->done, work->count * sizeof(WorkItem));
+	work->done = 0;
+	return work->count;
+}
+
 /*
- * Cancels the jobs of the work list chunk by chunk.  Of the jobs that were put
- * off the first one is waited for, alone; then the others are tried again.  So
- * a job whose lock is held for long holds up no job that is free.
+ * Cancels the jobs of the work list chunk by chunk.  Jobs that were put off are
+ * tried again as long as one of them can be had; then the first one is waited
+ * for, alone.  So a job whose lock is held for long holds up no job that is
+ * free.
  */
 static pg_noinline void
 cancel_chunks(Work *work, size_t chunk_size)
 {
 	size_t		end = work->count;
+	size_t		before = SIZE_MAX;	/* jobs put off as they were last tried */
 	instr_time	start;
 	instr_time	last;
 
@@ -570,14 +582,13 @@ cancel_chunks(Work *work, size_t chunk_size)
 	check_session_state(work);
 	while (work->done < work->count)
 	{
-		bool		wait = work->done == end;
+		bool		wait = false;
 
-		if (wait)
+		if (work->done == end)
 		{
-			work->count -= work->done;
-			memmove(work->items, work->items + work->done, work->count * sizeof(WorkItem));
-			work->done = 0;
-			end = work->count;
+			end = gather_put_off(work);
+			wait = end == before;
+			before = end;
 		}
 		show_progress(work);
 		CHECK_FOR_INTERRUPTS();

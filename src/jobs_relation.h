@@ -43,14 +43,25 @@ typedef struct JobsRelation
 	JobsShape	shape;
 } JobsRelation;
 
+/* jobs_relation.c */
 extern void jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode);
 extern void jobs_relation_close(JobsRelation *relation);
 extern void jobs_relation_verify(JobsRelation *relation);
 extern char *jobs_relation_name(const JobsRelation *relation);
+extern char *jobs_relation_display_name(Relation rel);
 extern bool jobs_relation_tells_locked(const JobsRelation *relation);
-extern bool jobs_shape_equal(const JobsShape *a, const JobsShape *b);
 pg_noreturn extern void jobs_relation_changed(const JobsRelation *relation);
+
+/* jobs_table.c */
+extern Oid	jobs_table_lock(LOCKMODE lockmode);
+
+/* jobs_shape.c */
+extern void jobs_shape_check(JobsRelation *relation, bool again);
+extern bool jobs_shape_equal(const JobsShape *a, const JobsShape *b);
 extern JobStatus job_status(const JobsRelation *relation, Datum value, bool isnull);
 extern const char *job_status_text(const JobsRelation *relation, Datum value, bool isnull);
+
+/* jobs_privileges.c */
+extern void jobs_privileges_check(const JobsRelation *relation, LOCKMODE lockmode);
 
 #endif							/* PASQAL_JOBS_JOBS_RELATION_H */

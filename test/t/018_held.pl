@@ -158,6 +158,17 @@ finish($chunks);
 is($chunks->{out}, '97 3', 'jobs that were put off: those that are free by then are canceled, the others counted');
 like($chunks->{err}, qr/^DETAIL:  Job cannot be canceled: its status is DONE \(3\)\.$/m, '... with the reason');
 is($node->safe_psql('postgres', $counts), "DONE|3\nCANCELED|97", '... which is true');
+
+# The first one stays held; another one that was put off is free by the time that the list ends
+$node->safe_psql('postgres', "DELETE FROM jobs; CALL submit('one', 100)");
+$holder->query_safe("BEGIN; SELECT FROM jobs WHERE id = $first FOR UPDATE");
+$second->query_safe("BEGIN; SELECT FROM (SELECT id FROM jobs WHERE batch_id = batch('one') ORDER BY creation_order OFFSET 1 LIMIT 1) AS x JOIN jobs USING (id) FOR UPDATE OF jobs");
+$chunks = start_psql("SET lock_timeout = '300ms'", "SET pasqal_jobs.chunk_pause = '1s'", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 50)");
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL cancel%tried 48 of 100 jobs, canceled 48, failed 0'") or die 'no chunk ends';
+$second->query_safe('COMMIT');
+like(finish($chunks)->{err}, qr/ERROR:.*lock timeout/, 'a job that stays held ends the call');
+is($node->safe_psql('postgres', $counts), "PENDING|1\nCANCELED|99", '... and one that was put off and is free again is canceled before');
+$holder->query_safe('COMMIT');
 $second->quit;
 
 #

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * jobs_privileges.c
+ *	  Who may cancel, or look: the privileges of the user on a jobs relation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "jobs_relation.h"
+
+/* May the user do this with each of the columns? */
+static bool
+allowed(const JobsRelation *relation, AclMode mode, const JobColumn *columns, int count)
+{
+	Oid			user = GetUserId();
+
+	if (pg_class_aclcheck(relation->relid, user, mode) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < count; i++)
+		if (pg_attribute_aclcheck(relation->relid, relation->shape.attnum[columns[i]],
+								  user, mode) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/*
+ * jobs_privileges_check
+ *
+ * Raises 42501, with the GRANT that helps, if the user lacks what a cancel
+ * (or, with AccessShareLock, a preview) needs.  The executor checks the same
+ * and more, but gives no hint; and it comes after the lock of the batch.
+ */
+void
+jobs_privileges_check(const JobsRelation *relation, LOCKMODE lockmode)
+{
+	static const JobColumn previewed[] = {COLUMN_ID, COLUMN_STATUS, COLUMN_BATCH_ID};
+	bool		preview = lockmode == AccessShareLock;
+	JobColumn	fields[FIELD_COUNT];
+	const char *name;
+	const char *user;
+
+	for (int c = 0; c < FIELD_COUNT; c++)
+		fields[c] = c;
+	if (preview ? allowed(relation, ACL_SELECT, previewed, lengthof(previewed)) :
+		allowed(relation, ACL_SELECT, fields, FIELD_COUNT) &&
+		allowed(relation, ACL_UPDATE, written_columns, WRITTEN_COUNT))
+		return;
+
+	name = jobs_relation_name(relation);
+	user = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 relation->shape.relkind == RELKIND_VIEW ?
+			 errmsg("permission denied for view %s", RelationGetRelationName(relation->rel)) :
+			 relation->shape.relkind == RELKIND_FOREIGN_TABLE ?
+			 errmsg("permission denied for foreign table %s", RelationGetRelationName(relation->rel)) :
+			 errmsg("permission denied for table %s", RelationGetRelationName(relation->rel)),
+			 preview ?
+			 errhint("A preview needs: GRANT SELECT ON %s TO %s;", name, user) :
+			 errhint("A cancel needs: GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON %s TO %s;",
+					 name, user)));
+}

@@ -39,7 +39,7 @@ PG_CPPFLAGS = -I$(srcdir)/src
 
 REGRESS = setup cancel filters problems relations http rows calls security ddl chunks install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
-	job-comes-back repeatable-read lock-timeout deadlock batch-lock partitioned
+	job-comes-back repeatable-read lock-timeout deadlock batch-lock renamed-label partitioned
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 

@@ -210,15 +210,25 @@ CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
 DROP TRIGGER move ON jobs;
 DROP FUNCTION move;
--- rights to columns are enough, and they include no ctid
+-- rights to columns are enough, and they include no ctid; who may also insert may
+-- not read it, either
 TRUNCATE jobs;
 SELECT submit(batch(1));
 CREATE ROLE regress_chunks;
 SELECT format('GRANT SELECT (%s) ON jobs TO regress_chunks', string_agg(quote_ident(attname), ', '))
 FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 AND NOT attisdropped \gexec
-GRANT UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_chunks;
+GRANT INSERT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_chunks;
 SET ROLE regress_chunks;
 CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
+RESET ROLE;
+-- who may only read is refused, also where there is nothing to do
+REVOKE ALL ON jobs FROM regress_chunks;
+GRANT SELECT ON jobs TO regress_chunks;
+SET ROLE regress_chunks;
+CALL cancel_jobs_in_chunks(batch(404));
+\echo :SQLSTATE
+CALL cancel_jobs_in_chunks(batch(404), '{"status": "PENDING"}');
+\echo :SQLSTATE
 RESET ROLE;
 REVOKE ALL ON jobs FROM regress_chunks;
 DROP ROLE regress_chunks;

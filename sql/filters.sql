@@ -29,6 +29,35 @@ ROLLBACK;
 SELECT tried(batch(1), jsonb_build_object('batch_id', batch(1)));
 SELECT tried(batch(1), jsonb_build_object('batch_id', jsonb_build_array(batch(3), batch(1))));
 SELECT tried(batch(1), jsonb_build_object('batch_id', jsonb_build_array(batch(3), batch(2))));
+-- ... which the batch alone decides: of named jobs, too, in previews, by HTTP, by a
+-- view, whatever plans are made; and where none can match, no lock is taken
+CREATE VIEW seen_jobs AS SELECT * FROM jobs WHERE runs > 0;
+CREATE FUNCTION by_batch_id(mode text, relation text, VARIADIC batches uuid[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	filters jsonb := jsonb_build_object('batch_id', batches);
+	named jsonb := filters || jsonb_build_object('id', jsonb_build_array(job(1), job(3), job(9), job(77)), 'user_id', 'alice', 'max_runs', 250);
+BEGIN
+	PERFORM set_config('plan_cache_mode', mode, true), set_config('pasqal_jobs.jobs_table', relation, true);
+	RETURN NEXT tried(batch(1), filters);
+	RETURN NEXT tried(batch(1), named);
+	RETURN NEXT (SELECT string_agg(concat_ws(' ', right(id::text, 2), status, error), E'\n' ORDER BY id) FROM cancel_jobs_preview(batch(1), filters));
+	RETURN NEXT (SELECT string_agg(concat_ws(' ', right(id::text, 2), status, error), E'\n' ORDER BY id) FROM cancel_jobs_preview(batch(1), named));
+	PERFORM cancel_jobs(batch(1), filters), cancel_jobs(batch(1), named);
+	RETURN NEXT concat((SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), ' locks');
+END
+$$;
+\pset format unaligned
+BEGIN;
+SELECT answer, count(*) FROM unnest('{auto,force_generic_plan,force_custom_plan}'::text[]) AS mode, unnest('{jobs,seen_jobs}'::text[]) AS relation,
+	by_batch_id(mode, relation, batch(2), batch(3)) WITH ORDINALITY AS x (answer, n) GROUP BY n, answer ORDER BY n;
+SELECT answer FROM by_batch_id('force_generic_plan', 'jobs', batch(2), batch(1)) AS answer;
+ROLLBACK;
+\pset format aligned
+SELECT status_code, body FROM cancel_jobs_http(batch(1)::text, concat('batch_id=', batch(2), '&batch_id=', batch(3), '&id=', job(1)));
+CALL cancel_jobs_in_chunks(batch(1), jsonb_build_object('batch_id', batch(2)));
+CALL cancel_jobs_in_chunks(batch(1), jsonb_build_object('batch_id', batch(2), 'id', jsonb_build_array(job(1), job(9), job(77))), 1);
+DROP FUNCTION by_batch_id;
+DROP VIEW seen_jobs;
 -- project_id
 SELECT tried(batch(1), jsonb_build_object('project_id', project(2)));
 SELECT tried(batch(1), jsonb_build_object('project_id', jsonb_build_array(project(2), project(3))));

@@ -93,6 +93,26 @@ $node->psql('postgres', $chunks, stdout => \$stdout, stderr => \$stderr);
 my ($kb) = $stderr =~ /added (-?\d+) kB/;
 ok(defined $kb && $kb < 20, '... nor chunks') or diag "$stderr";
 
+# Of many different statements so many plans stay
+my $plans = $node->safe_psql('postgres', q{
+	SET jit = off;
+	DO $$
+	DECLARE
+		labels text[] := '{PENDING,RUNNING,DONE,ERROR,CANCELED}';
+	BEGIN
+		FOR i IN 0 .. 1499 LOOP
+			PERFORM cancel_jobs_preview(md5('batch')::uuid, jsonb_build_object('status', labels[1 : 1 + i % 5])
+				|| (ARRAY['{}', '{"user_id": "x"}', '{"user_id": ["x", "y"]}'])[1 + i / 5 % 3]::jsonb
+				|| (ARRAY['{}', '{"origin": "AZURE"}', '{"origin": ["AZURE", "CLIENT"]}'])[1 + i / 15 % 3]::jsonb
+				|| (ARRAY['{}', '{"min_runs": 1}', '{"max_runs": 1}', '{"min_runs": 1, "max_runs": 1}'])[1 + i / 45 % 4]::jsonb
+				|| (ARRAY['{}', '{"id__starts_with": "0"}', '{"errors": true}', '{"id__starts_with": "0", "errors": true}'])[1 + i / 180 % 4]::jsonb
+				|| (ARRAY['{}', '{"start_date": 1}', '{"end_date": 1}'])[1 + i / 720 % 3]::jsonb);
+		END LOOP;
+	END $$;
+	SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'CachedPlanSource' AND ident LIKE 'SELECT j.id%'});
+cmp_ok($plans, '>', 200, 'plans of many statements are kept');
+cmp_ok($plans, '<=', 512, '... and the others are freed');
+
 # What is made for one job or one chunk goes with it: in kB, or how many there
 # are, as the statement's trigger sees it
 sub memory_of

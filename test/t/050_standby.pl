@@ -1,5 +1,6 @@
-# Reads on a standby after a cancel: stale until it has applied the cancel, and
-# the two ways of doc/api.md to wait for that. TAP, since it takes a standby.
+# A standby: what it reads after a cancel, which is stale until it has applied the
+# cancel, and the two ways of doc/api.md to wait for that; and that it refuses to
+# cancel at once. TAP, since it takes a standby.
 
 use strict;
 use warnings;
@@ -56,5 +57,39 @@ $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $cancel->finish;
 is("$out$err", "t\nanswered\n", 'it is answered once the standby has applied it');
 is($status->(2), 'CANCELED', 'so that the next read there shows the cancel');
+
+# What cannot write is refused before anything is waited for or read: the table is locked
+$primary->safe_psql('postgres', q{ALTER SYSTEM RESET synchronous_standby_names});
+$primary->reload;
+my $locker = $primary->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE jobs');
+$standby->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'jobs'::regclass AND mode = 'AccessExclusiveLock'}) or die 'the standby does not lock the table';
+my $many = q{(SELECT jsonb_build_object('id', jsonb_agg(md5(n::text)::uuid)) FROM generate_series(1, 50001) AS n)};
+my %calls = (
+	'cancel_jobs' => q{SELECT cancel_jobs(md5('2')::uuid)},
+	'cancel_jobs, labels' => q{SELECT cancel_jobs(md5('2')::uuid, '{"status": "PENDING"}')},
+	'cancel_jobs, one id' => q{SELECT cancel_jobs(md5('2')::uuid, jsonb_build_object('id', md5('2')::uuid))},
+	'cancel_jobs, 50,001 ids' => qq{SELECT cancel_jobs(md5('2')::uuid, $many)},
+	'cancel_jobs, another batch_id' => q{SELECT cancel_jobs(md5('2')::uuid, jsonb_build_object('batch_id', md5('1')::uuid))},
+	'cancel_jobs_rows' => q{SELECT * FROM cancel_jobs_rows(md5('2')::uuid)},
+	'cancel_jobs_http' => q{SELECT * FROM cancel_jobs_http(md5('2')::uuid::text)},
+	'cancel_jobs_http, labels' => q{SELECT * FROM cancel_jobs_http(md5('2')::uuid::text, 'origin=AZURE')},
+	'cancel_jobs_in_chunks' => q{CALL cancel_jobs_in_chunks(md5('2')::uuid)},
+	'cancel_jobs_in_chunks, labels' => q{CALL cancel_jobs_in_chunks(md5('2')::uuid, '{"status": "PENDING"}')},
+	'cancel_jobs_in_chunks, no such table' => q{SET pasqal_jobs.jobs_table = 'nowhere'; CALL cancel_jobs_in_chunks(md5('2')::uuid)},
+	'cancel_jobs_in_chunks, 50,001 ids' => qq{DO \$\$ DECLARE f jsonb := $many; a int8; b int8; BEGIN CALL cancel_jobs_in_chunks(md5('2')::uuid, f, 1000, a, b); END \$\$});
+for my $call (sort keys %calls)
+{
+	for my $place ([ $standby, '', 'during recovery' ], [ $primary, 'SET default_transaction_read_only = on;', 'in a read-only transaction' ])
+	{
+		my ($node, $setting, $why) = @$place;
+		$node->psql('postgres', "\\set VERBOSITY verbose\nSET lock_timeout = '5s'; $setting $calls{$call}", stderr => \$err);
+		like($err, qr/ERROR:  25006: cannot execute cancel_jobs\w*(\(\))? \Q$why\E/, "$call is refused $why");
+	}
+}
+$locker->query_safe('COMMIT');
+$locker->quit;
+$primary->wait_for_catchup($standby);
+is($preview->(1), 'CANCELED|Job cannot be canceled: its status is CANCELED', 'cancel_jobs_preview is not');
 
 done_testing();

@@ -416,7 +416,7 @@ inline strike_off(job)
 #endif
 
 /* STATEMENT_LOCK: as an UPDATE visits rows, but none is waited for */
-inline lock_rows(lists, by_place)
+inline lock_rows(listed, by_place)
 {
 	atomic
 	{
@@ -425,9 +425,9 @@ inline lock_rows(lists, by_place)
 		do
 		:: j < JOBS ->
 #ifdef FAULT_LOCKS_WITHOUT_CONDITIONS
-			to_do[j] = THERE(snap[j]) && (!(lists) || WANTED(j));
+			to_do[j] = THERE(snap[j]) && (!(listed) || WANTED(j));
 #else
-			to_do[j] = ELIGIBLE(snap[j]) && (!(lists) || WANTED(j));
+			to_do[j] = ELIGIBLE(snap[j]) && (!(listed) || WANTED(j));
 #endif
 			if
 			:: true
@@ -505,7 +505,7 @@ inline owe()
  * visited one by one, in any order. Each is locked once its holder has ended,
  * and its last version is what the conditions must hold for.
  */
-inline update(lists)
+inline update(listed)
 {
 	atomic
 	{
@@ -513,10 +513,10 @@ inline update(lists)
 		do
 		:: j < JOBS ->
 #ifdef FAULT_SKIP_WAITS
-			to_do[j] = ELIGIBLE(snap[j]) && (!(lists) || WANTED(j));
+			to_do[j] = ELIGIBLE(snap[j]) && (!(listed) || WANTED(j));
 #else
 			to_do[j] = ELIGIBLE(snap[j]) && (SKIPPING ->
-				held[j] && (BY_XMAX || WANTED(j)) : !(lists) || WANTED(j));
+				held[j] && (BY_XMAX || WANTED(j)) : !(listed) || WANTED(j));
 #endif
 			j++
 		:: else -> break
@@ -756,7 +756,8 @@ proctype cancel(byte me; byte kind)
 	byte ledger[JOBS];
 	byte told[JOBS];
 	bit wrote[JOBS], to_do[JOBS], held[JOBS];
-	bit ahead = 0, newly = 1, again = 0, look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locks = LOCKS, locked = 0;
+	bit lists = kind != FILTERED, in_place = BY_PLACE, ahead = 0, newly = 1, again = 0;
+	bit look_at_all = 0, came_back = 0, failed = 0, write_it = 0, locks = LOCKS, locked = 0;
 	byte canceled = 0, repeats = 0, row = 0, j = 0, other = 0;
 
 	/* the work list, in a transaction of its own */
@@ -848,50 +849,36 @@ proctype cancel(byte me; byte kind)
 #ifdef FAULT_LOOKS_BEFORE_UPDATE
 	look(1);
 #endif
-	/* cancel_in_place */
-	if
-	:: BY_PLACE -> lock_rows(1, 1); if :: !failed && newly -> update(1) :: else fi
-	:: else
-	fi;
-	/* cancel_requested */
-	if
-	:: !failed && (ahead || SKIPPING) -> lock_rows(kind != FILTERED, 0)
-	:: else
-	fi;
-	if
-	:: !failed && (newly || !SKIPPING) -> update(kind != FILTERED)
-	:: else
-	fi;
-
-	/* look_at_open */
-#if !defined(FAULT_NO_LOOK) && !defined(FAULT_LOOKS_BEFORE_UPDATE)
-	if
-	:: !failed ->
-		newly = 1;
-		do
-		:: atomic { again = (SKIPPING -> (newly && repeats < MAX_REPEATS) : (repeats < REPEATS)) };
+	/* cancel_in_place, then cancel_requested; look_at_open, which repeats the latter */
+	do
+	:: if
+		:: ahead || SKIPPING -> lock_rows(lists, in_place)
+		:: else
+		fi;
+		if
+		:: !failed && (newly || !SKIPPING) -> update(lists)
+		:: else
+		fi;
+		if
+		:: failed -> break
+		:: !failed && in_place -> in_place = 0
+		:: else ->
+#if defined(FAULT_NO_LOOK) || defined(FAULT_LOOKS_BEFORE_UPDATE)
+			break
+#else
+			if
+			:: repeats > 0 || !SKIPPING
+			:: else -> newly = 1
+			fi;
+			atomic { again = (SKIPPING -> (newly && repeats < MAX_REPEATS) : (repeats < REPEATS)) };
 			look(again);
 			if
-			:: came_back ->
-				repeats++;
-				if
-				:: ahead || SKIPPING -> lock_rows(1, 0)
-				:: else
-				fi;
-				if
-				:: !failed && (newly || !SKIPPING) -> update(1)
-				:: else
-				fi
+			:: came_back -> repeats++; lists = 1
 			:: else -> break
-			fi;
-			if
-			:: failed -> break
-			:: else
 			fi
-		od
-	:: else
-	fi;
 #endif
+		fi
+	od;
 
 	atomic
 	{

@@ -53,6 +53,7 @@ run_image() {
 }
 
 runs_the_demo() {
+	# shellcheck disable=SC2046 # words
 	run_image demo $(builder inspect --format '{{range .OCIv1.Config.Cmd}}{{.}} {{end}}' --type image demo) >"$SANDBOX/demo" 2>&1
 	cat "$SANDBOX/demo"
 	grep -q '^ 90,000 jobs, cancel_jobs .* every job in the answer' "$SANDBOX/demo" && [ "$(grep -c ERROR: "$SANDBOX/demo")" = 1 ]

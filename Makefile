@@ -135,7 +135,8 @@ cores:
 
 In chroots, for which they need root or sudo, on Debian. The chroots stay in
 /var/tmp/pasqal_jobs-chroots; tools/matrix.sh --clean removes them:
-  make deb            a Debian package in dist/, tried: 2 GB of disk, 5 minutes
+  make deb            a Debian package in dist/, tried: 2 GB of disk, 10 minutes
+                      (with DEB_BUILD_OPTIONS=nocheck no tests are run)
   make check-setup    first runs on new machines and, if buildah is there, in
                       containers: 3 GB of disk, 45 minutes
   make check-matrix   make test on three suites of Debian, and check-setup:

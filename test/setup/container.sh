@@ -53,6 +53,7 @@ run_image() {
 }
 
 runs_the_demo() {
+	# shellcheck disable=SC2046 # words
 	run_image demo $(builder inspect --format '{{range .OCIv1.Config.Cmd}}{{.}} {{end}}' --type image demo) >"$SANDBOX/demo" 2>&1
 	cat "$SANDBOX/demo"
 	grep -q '^ 90,000 jobs, cancel_jobs .* every job in the answer' "$SANDBOX/demo" && [ "$(grep -c ERROR: "$SANDBOX/demo")" = 1 ]
@@ -62,7 +63,8 @@ runs_the_demo() {
 runs_the_server() {
 	local port
 	port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-	run_image server bash -c "pg_ctlcluster 15 main start -- -o '-p $port -c listen_addresses=127.0.0.1' &&
+	run_image server bash -c "sed -i 's/^port = .*/port = $port/' /etc/postgresql/15/main/postgresql.conf &&
+		pg_ctlcluster 15 main start -- -o '-c listen_addresses=127.0.0.1' &&
 		psql -XAtq -h 127.0.0.1 -p $port -U demo -c 'CREATE EXTENSION pasqal_jobs' -c 'SELECT create_jobs_table()' \
 			-c 'SELECT cancel_jobs(gen_random_uuid())'; pg_ctlcluster 15 main stop" >"$SANDBOX/server" 2>&1
 	cat "$SANDBOX/server"

@@ -27,6 +27,7 @@ OBJS = \
 	src/arrays.o \
 	src/statement.o \
 	src/response.o \
+	src/encoder.o \
 	src/output.o \
 	src/response_jsonb.o \
 	src/response_json.o \

@@ -19,25 +19,24 @@
 
 #include "call.h"
 #include "cancel.h"
-#include "response.h"
+#include "encoder.h"
 
 /* Where the rows of a call go */
 typedef struct Rows
 {
 	ReturnSetInfo *result;
-	const JobsRelation *relation;
 	MemoryContext row_context;	/* for one row; reset with each */
 	Output		job;			/* the jsonb of one row, reused */
+	Encoding	encoding;		/* ... that is written to it */
 	Oid			labels[MAX_LABELS]; /* of our own JobStatus */
 } Rows;
 
 static void
-init_rows(Rows *rows, FunctionCallInfo fcinfo, const Call *call)
+init_rows(Rows *rows, FunctionCallInfo fcinfo)
 {
 	memset(rows, 0, sizeof(*rows));
 	InitMaterializedSRF(fcinfo, 0);
 	rows->result = (ReturnSetInfo *) fcinfo->resultinfo;
-	rows->relation = &call->relation;
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs row",
 											  ALLOCSET_DEFAULT_SIZES);
 }
@@ -62,7 +61,7 @@ put_canceled(TupleTableSlot *row, void *arg)
 
 	/* one job is an object, and as a value of its own it is the root */
 	rows->job.len = VARHDRSZ;
-	response_as_jsonb.encode_job(&rows->job, rows->relation, row);
+	jsonb_encoder.encode_job(&rows->encoding, row);
 	SET_VARSIZE(rows->job.data, rows->job.len);
 	values[2] = PointerGetDatum(rows->job.data);
 	put_row(rows, values, nulls, old);
@@ -101,8 +100,9 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 	call_read_arguments(&call, fcinfo, RowExclusiveLock);
 	call_open(&call, RowExclusiveLock);
 
-	init_rows(&rows, fcinfo, &call);
-	output_init(&rows.job, call.context, response_as_jsonb.limit, response_too_large);
+	init_rows(&rows, fcinfo);
+	output_init(&rows.job, call.context, jsonb_encoder.limit, response_too_large);
+	encoding_init(&rows.encoding, &rows.job, &call.relation);
 	call_notify(&call, cancel(&call.request, CANCEL_CALL, &observer));
 
 	call_end(&call);
@@ -168,7 +168,7 @@ cancel_jobs_preview(PG_FUNCTION_ARGS)
 	call_read_arguments(&call, fcinfo, AccessShareLock);
 	call_open(&call, AccessShareLock);
 
-	init_rows(&rows, fcinfo, &call);
+	init_rows(&rows, fcinfo);
 	look_up_labels(&rows, false);
 	preview(&call.request, put_foreseen, &rows);
 	look_up_labels(&rows, true);

@@ -33,6 +33,7 @@ OBJS = \
 	src/statement.o \
 	src/saved_plans.o \
 	src/response.o \
+	src/encoder.o \
 	src/output.o \
 	src/response_jsonb.o \
 	src/response_json.o \

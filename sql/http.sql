@@ -37,6 +37,59 @@ SELECT batch(7), project(1), 1, string_agg(chr(n), ''), repeat(E'\x01', 100000) 
 SELECT (body::jsonb #>> '{data,jobs,0,sequence}') = sequence AS ascii, (body::jsonb #>> '{data,jobs,0,slurm_job_id}') = slurm_job_id AS escaped
 FROM cancel_jobs_http(batch(7)::text), jobs WHERE batch_id = batch(7);
 ROLLBACK;
+-- a byte that is escaped, at any place of strings of any length
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, errors)
+SELECT batch(7), project(1), 1, array_agg(repeat('a', before) || c || repeat('b', after) ORDER BY before, after, c)
+FROM unnest(ARRAY[E'\x01', E'\x1F', ' ', '!', '"', '#', '[', E'\\', ']', E'\x7F', 'é', '€']) AS c, generate_series(0, 17) AS before, generate_series(0, 9) AS after;
+SELECT cardinality(errors) AS strings, body::jsonb #> '{data,jobs,0,errors}' = to_jsonb(errors) AS same
+FROM cancel_jobs_http(batch(7)::text), jobs WHERE batch_id = batch(7);
+ROLLBACK;
+-- numbers in variables as PostgreSQL writes them, in rows that are packed or not
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, variables)
+SELECT batch(7), project(1), 1, jsonb_agg(s * n::numeric)
+FROM (VALUES (1), (-1)) AS signs (s), (
+	SELECT n FROM unnest('{0,0.0,0.00,9,10,9999,10000,10001,99990000,100000000,0.1,0.0001,0.00001,0.00010000,1.0,1.00000,1e-63,1e-64,1e-70,1e252,1e255,1e256,1e300,123456789.987654321,12345678901234567890123456789012345678901234567890.5}'::text[]) AS n
+	UNION ALL SELECT round(sin(i)::numeric * 10::numeric ^ (i % 90 - 20), i * 7 % 70)::text FROM generate_series(1, 2000) AS i) AS numbers (n);
+INSERT INTO jobs (batch_id, project_id, runs, variables)
+SELECT batch(7), project(1), 1, jsonb_build_object(repeat('k', i), i / 1000.0, 'a', jsonb_build_array(i, true, NULL, '', '{}'::jsonb, i * 1e60))
+FROM generate_series(1, 20) AS i;
+SELECT count(*), bool_and(job->>'variables' = variables::text) AS same
+FROM cancel_jobs_http(batch(7)::text), jsonb_array_elements(body::jsonb #> '{data,jobs}') AS job, jobs WHERE id = (job->>'id')::uuid;
+ROLLBACK;
+-- columns whose values repeat, or almost
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, creation_order, parent_id, created_at, updated_at, start_timestamp)
+SELECT batch(7), project(1 + n / 3), n, n, CASE WHEN n % 3 > 0 THEN job(n / 4) END, t, t, CASE WHEN n % 5 > 0 THEN t END
+FROM unnest('{infinity,infinity,-infinity,2000-01-01Z,2000-01-01Z,2000-01-01 00:00:00.000001Z,1999-12-31 23:59:59.999999Z,0001-01-01Z,0001-12-31 BC 23:59Z,0001-01-01 BC Z,12345-01-01Z,2000-01-01Z}'::timestamptz[])
+	WITH ORDINALITY AS x (t, m), LATERAL (SELECT m::int) AS y (n);
+SAVEPOINT s;
+SELECT cancel_jobs(batch(7)) AS as_jsonb \gset
+ROLLBACK TO s;
+SELECT j->'runs' AS n, j->>'project_id' AS project_id, j->>'parent_id' AS parent_id, j->>'created_at' AS created_at, j->>'start_timestamp' AS start_timestamp,
+	   j = :'as_jsonb'::jsonb #> ARRAY['data', 'jobs', (m - 1)::text] AS as_jsonb
+FROM cancel_jobs_http(batch(7)::text), jsonb_array_elements(body::jsonb #> '{data,jobs}') WITH ORDINALITY AS x (j, m);
+ROLLBACK;
+-- the row of an answer, wherever the executor takes it
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs) SELECT batch(7), project(1), 1 FROM generate_series(1, 200);
+SAVEPOINT s;
+SELECT (a).status_code, length((a).body::text) > 60000 AS long FROM (SELECT cancel_jobs_http(batch(7)::text) AS a OFFSET 0) AS x;
+ROLLBACK TO s;
+SELECT status_code, length(body::text) > 60000 AS long, n FROM cancel_jobs_http(batch(7)::text) WITH ORDINALITY AS x (status_code, body, n);
+ROLLBACK TO s;
+SELECT n, status_code, json_array_length(body #> '{data,jobs}') AS jobs, json_array_length(x #> '{data,jobs}') AS twice
+FROM (VALUES (1), (2)) AS calls (n), LATERAL (SELECT * FROM cancel_jobs_http(batch(n + 5)::text) OFFSET 0) AS y, LATERAL (SELECT body) AS z (x);
+ROLLBACK TO s;
+DECLARE c SCROLL CURSOR FOR SELECT status_code, length(body::text) > 60000 AS long FROM cancel_jobs_http(batch(7)::text);
+FETCH 2 FROM c;
+FETCH BACKWARD 1 FROM c;
+CLOSE c;
+ROLLBACK TO s;
+CREATE TEMP TABLE answers AS WITH a AS MATERIALIZED (SELECT * FROM cancel_jobs_http(batch(7)::text)) SELECT a.*, b.body AS again FROM a, a AS b;
+SELECT status_code, body::text = again::text AS same, json_array_length(body #> '{data,jobs}') AS jobs FROM answers;
+ROLLBACK;
 
 -- reading a query string as the web does
 SELECT tried_http('BBBBBBBB-0000-4000-8000-000000000001', 'status=PENDING&status=RUNNING&status=PENDING');

@@ -240,12 +240,13 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		uint64		canceled;
+		Output		response;
 
 		call.request.batch = UUIDPGetDatum(&batch);
 		call_open(&call);
-		body = response_of_cancel(&call.request, &response_as_json, call.context, &canceled);
-		call_notify(&call, canceled);
+		output_init(&response, call.context, json_encoder.limit, response_too_large);
+		call_notify(&call, response_of_cancel(&call.request, &json_encoder, &response));
+		body = (struct varlena *) response.data;
 		values[0] = Int32GetDatum(200);
 	}
 	values[1] = PointerGetDatum(body);

@@ -193,20 +193,18 @@ label_column_equal(const LabelColumn *column, Datum a, Datum b)
 	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, a, b));
 }
 
-/* label_column_index: which of the documented labels a value is, or -1 */
+/* label_text_index: label_column_index for text or varchar */
 int
-label_column_index(const LabelColumn *column, Datum value)
+label_text_index(const Labels *labels, Datum value)
 {
-	const Labels *labels = column->labels;
-	text	   *t = column->is_enum ? NULL : DatumGetTextPP(value);
+	text	   *t = DatumGetTextPP(value);
 
 	for (int i = 0; i < labels->count; i++)
 	{
 		const char *label = labels->label[i];
 
-		if (t ? VARSIZE_ANY_EXHDR(t) == strlen(label) &&
-			memcmp(VARDATA_ANY(t), label, strlen(label)) == 0 :
-			DatumGetObjectId(value) == column->label[i])
+		if (VARSIZE_ANY_EXHDR(t) == strlen(label) &&
+			memcmp(VARDATA_ANY(t), label, strlen(label)) == 0)
 			return i;
 	}
 	return -1;

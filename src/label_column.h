@@ -33,7 +33,19 @@ extern bool label_column_read(const LabelColumn *column, const char *text, int l
 							  Datum *value);
 extern List *label_column_permitted(const LabelColumn *column);
 extern bool label_column_equal(const LabelColumn *column, Datum a, Datum b);
-extern int	label_column_index(const LabelColumn *column, Datum value);
+extern int	label_text_index(const Labels *labels, Datum value);
 extern const char *label_column_text(const LabelColumn *column, Datum value);
+
+/* label_column_index: which of the documented labels a value is, or -1 */
+static inline int
+label_column_index(const LabelColumn *column, Datum value)
+{
+	if (!column->is_enum)
+		return label_text_index(column->labels, value);
+	for (int i = 0; i < column->labels->count; i++)
+		if (column->label[i] == DatumGetObjectId(value))
+			return i;
+	return -1;
+}
 
 #endif							/* PASQAL_JOBS_LABEL_COLUMN_H */

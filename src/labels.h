@@ -3,8 +3,8 @@
  * labels.h
  *	  The labels of the API's enumerations, in the API's order.
  *
- * The types of the install script, the filters, the check of the jobs
- * relation and the response use these.
+ * The filters, the check of the jobs relation and the response use these.  The
+ * install script has them, too, for its types.
  *
  *-------------------------------------------------------------------------
  */

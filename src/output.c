@@ -36,6 +36,24 @@ map_step(char *start)
 }
 
 /*
+ * output_expect
+ *
+ * Allocates memory for bytes that are likely to come, so that those before
+ * them will not have to move.
+ */
+void
+output_expect(Output *out, size_t more)
+{
+	size_t		capacity = Min(out->len + more, out->limit);
+
+	if (capacity > out->capacity)
+	{
+		out->data = repalloc_huge(out->data, capacity);
+		out->capacity = capacity;
+	}
+}
+
+/*
  * output_grow
  *
  * Makes room for more bytes; calls too_large, which raises an error, if with
@@ -91,26 +109,41 @@ static const char escapes[256] = {
 /* Text is escaped in pieces of this many bytes, each of which may become 6 */
 #define PIECE	4096
 
-/*
- * output_append_json_string
- *
- * Appends text, which may hold NULs, as a string of JSON, escaped as
- * PostgreSQL's escape_json() does it.  It asks for the room that a piece might
- * need, so it calls too_large up to 24 kB short of the limit.
- */
-void
-output_append_json_string(Output *out, const char *text, size_t len)
+/* Has one of eight bytes to be escaped?  Each test sets the high bit of such a byte */
+static inline bool
+any_escaped(uint64 bytes)
+{
+	const uint64 ones = UINT64CONST(0x0101010101010101);
+	uint64		quote = bytes ^ (ones * '"');
+	uint64		backslash = bytes ^ (ones * '\\');
+
+	return (((bytes - ones * 0x20) & ~bytes) | ((quote - ones) & ~quote) |
+			((backslash - ones) & ~backslash)) & (ones * 0x80);
+}
+
+/* Writes bytes as they are in a string of JSON, and returns where they end */
+static inline char *
+put_escaped(char *at, const char *text, const char *end)
 {
 	static const char digits[] = "0123456789abcdef";
-	const char *end = text + len;
 
-	output_append_literal(out, "\"");
 	while (text < end)
 	{
-		const char *piece_end = text + Min((size_t) (end - text), PIECE);
-		char	   *at = output_reserve(out, 6 * (size_t) (piece_end - text));
+		const char *stop = text + Min((size_t) (end - text), sizeof(uint64));
+		uint64		eight;
 
-		while (text < piece_end)
+		if (stop - text == sizeof(eight))
+		{
+			memcpy(&eight, text, sizeof(eight));
+			if (likely(!any_escaped(eight)))
+			{
+				memcpy(at, &eight, sizeof(eight));
+				at += sizeof(eight);
+				text = stop;
+				continue;
+			}
+		}
+		while (text < stop)
 		{
 			unsigned char c = (unsigned char) *text++;
 
@@ -129,7 +162,30 @@ output_append_json_string(Output *out, const char *text, size_t len)
 				*at++ = digits[c & 0xF];
 			}
 		}
-		out->len = at - out->data;
 	}
+	return at;
+}
+
+/*
+ * output_append_json_string
+ *
+ * Appends text, which may hold NULs, as a string of JSON, escaped as
+ * PostgreSQL's escape_json() does it.  It asks for the room that a piece might
+ * need, so it calls too_large up to 24 kB short of the limit.
+ */
+void
+output_append_json_string(Output *out, const char *text, size_t len)
+{
+	const char *end = text + len;
+
 	output_append_literal(out, "\"");
+	do
+	{
+		size_t		piece = Min((size_t) (end - text), PIECE);
+		char	   *at = output_reserve(out, 6 * piece + 1);
+
+		out->len = put_escaped(at, text, text + piece) - out->data;
+		text += piece;
+	} while (text < end);
+	out->data[out->len++] = '"';
 }

@@ -3,8 +3,8 @@
  * output.h
  *	  A growing piece of memory that JSON is written into.
  *
- * Like StringInfo, but it may pass 1 GB while it is built, has a limit of its
- * user's choice, and lets the user write in place.
+ * Like StringInfo, but with a limit of the user's choice, and the user may write
+ * in place.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +34,7 @@ output_init(Output *out, MemoryContext context, size_t limit,
 	out->data = MemoryContextAlloc(context, out->capacity);
 }
 
+extern void output_expect(Output *out, size_t more);
 extern void output_grow(Output *out, size_t more);
 extern void output_append_json_string(Output *out, const char *text, size_t len);
 

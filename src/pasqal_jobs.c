@@ -6,7 +6,7 @@
  * A call goes this way through the files: its frame (call.c), the filters
  * (filters.c with parse_value.c and problems.c), the relation
  * (jobs_relation.c), the cancel (cancel.c with batch_lock.c and ledger.c) and
- * its statements (statement.c), the response (response.c and its encoders).
+ * its statements (statement.c), the response (response.c and encoder.c).
  * The other functions are in http.c, rows.c and chunks.c.
  *
  *-------------------------------------------------------------------------
@@ -42,16 +42,15 @@ Datum
 cancel_jobs(PG_FUNCTION_ARGS)
 {
 	Call		call;
-	uint64		canceled;
-	struct varlena *result;
+	Output		result;
 
 	call_begin(&call, "cancel_jobs()", false);
 	call_read_arguments(&call, fcinfo);
 	call_open(&call);
 
-	result = response_of_cancel(&call.request, &response_as_jsonb, call.before, &canceled);
-	call_notify(&call, canceled);
+	output_init(&result, call.before, jsonb_encoder.limit, response_too_large);
+	call_notify(&call, response_of_cancel(&call.request, &jsonb_encoder, &result));
 
 	call_end(&call);
-	PG_RETURN_POINTER(result);
+	PG_RETURN_POINTER(result.data);
 }

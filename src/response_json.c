@@ -12,14 +12,12 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "columns.h"
-#include "format_value.h"
-#include "response.h"
+#include "encoder.h"
 
 /* Of a text that is sent, a little must be left for the message around it */
 #define JSON_LIMIT		(MaxAllocSize - 8192)
@@ -28,70 +26,86 @@ static const char before_jobs[] = "{\"data\":{\"jobs\":[";
 static const char before_errors[] = "],\"errors\":{";
 static const char after_errors[] = "}}}";
 
-/* "name": of each field, with what separates it from the one before */
-static char *field_heads[FIELD_COUNT];
-static int	field_head_lens[FIELD_COUNT];
+/* "name": of a field, with what separates it from the one before */
+typedef struct FieldHead
+{
+	size_t		len;			/* 0: not yet made */
+	char		text[32];		/* copied as a whole, which is faster */
+} FieldHead;
+
+static FieldHead field_heads[FIELD_COUNT];
+
+/* Bytes that all names and values of a fixed size take at most */
+#define JOB_ROOM		(FIELD_COUNT * (sizeof(field_heads[0].text) + FORMATTED_TIMESTAMP + 2))
 
 static void
 make_field_heads(void)
 {
 	for (int f = 0; f < FIELD_COUNT; f++)
 	{
-		char	   *head = psprintf("%s\"%s\":", f > 0 ? "," : "{", job_columns[f].name);
+		FieldHead  *head = &field_heads[f];
 
-		field_head_lens[f] = strlen(head);
-		field_heads[f] = MemoryContextStrdup(TopMemoryContext, head);
+		head->len = snprintf(head->text, sizeof(head->text), "%s\"%s\":", f > 0 ? "," : "{",
+							 job_columns[f].name);
+		Assert(head->len < sizeof(head->text));
 	}
 }
 
 static void
-begin(Output *out, size_t expected_jobs)
+begin(Encoding *encoding, size_t expected_jobs)
 {
 	/* the length of the varlena is not known yet */
-	output_append(out, "\0\0\0\0", VARHDRSZ);
-	output_append_string(out, before_jobs);
+	output_append(encoding->out, "\0\0\0\0", VARHDRSZ);
+	output_append_string(encoding->out, before_jobs);
 }
 
 static void
 append_text(Output *out, Datum value)
 {
-	struct varlena *text = response_detoast(value, JSON_LIMIT);
+	struct varlena *text = encoder_detoast(value, JSON_LIMIT);
 
 	output_append_json_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
-/*
- * A numeric of jsonb.  The header of an integer below 10000 shows that it is a
- * single digit to that base (see append_integer in response_jsonb.c).
- */
+/* A numeric of jsonb, of so many bytes */
 static void
-append_numeric(Output *out, const char *value)
+append_numeric(Output *out, const char *value, size_t len)
 {
-	uint16		header;
-	int16		digit = 0;
-	char	   *text;
+	int			formatted = format_numeric(output_reserve(out, FORMATTED_NUMERIC), value, len);
+	char	   *aligned;
 
-	memcpy(&header, value + VARHDRSZ, sizeof(header));
-	if ((header & ~0x2000) == 0x8000 && VARSIZE(value) <= VARHDRSZ + 2 * sizeof(uint16))
+	if (formatted >= 0)
 	{
-		if (VARSIZE(value) == VARHDRSZ + 2 * sizeof(uint16))
-			memcpy(&digit, value + VARHDRSZ + sizeof(header), sizeof(digit));
-		out->len += pg_ltoa(header & 0x2000 ? -digit : digit, output_reserve(out, MAXINT8LEN + 1));
+		out->len += formatted;
 		return;
 	}
-	text = DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(value)));
-	output_append_string(out, text);
-	pfree(text);
+	aligned = palloc(len);
+	memcpy(aligned, value, len);
+	output_append_string(out, DatumGetCString(DirectFunctionCall1(numeric_out,
+																  PointerGetDatum(aligned))));
 }
 
-static void append_container(Output *out, JsonbContainer *container);
+/*
+ * The functions that read jsonb take it from where it is, in a row that is
+ * packed, so nothing of it need be aligned.
+ */
+static inline uint32
+read_word(const char *at)
+{
+	uint32		word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
+static void append_container(Output *out, const char *container);
 
 /* A value of a container, which lies from *offset on; advances that */
 static void
-append_element(Output *out, JEntry entry, char *base, uint32 *offset)
+append_element(Output *out, JEntry entry, const char *base, uint32 *offset)
 {
-	char	   *value = base + *offset;
-	char	   *aligned = base + INTALIGN(*offset);
+	const char *value = base + *offset;
+	const char *aligned = base + INTALIGN(*offset);
 
 	JBE_ADVANCE_OFFSET(*offset, entry);
 	if (JBE_ISNULL(entry))
@@ -99,30 +113,33 @@ append_element(Output *out, JEntry entry, char *base, uint32 *offset)
 	else if (JBE_ISSTRING(entry))
 		output_append_json_string(out, value, base + *offset - value);
 	else if (JBE_ISNUMERIC(entry))
-		append_numeric(out, aligned);
+		append_numeric(out, aligned, base + *offset - aligned);
 	else if (JBE_ISBOOL_TRUE(entry))
 		output_append_literal(out, "true");
 	else if (JBE_ISBOOL_FALSE(entry))
 		output_append_literal(out, "false");
 	else
-		append_container(out, (JsonbContainer *) aligned);
+		append_container(out, aligned);
 }
 
 /* An object or array of jsonb, or the scalar in its array */
 static void
-append_container(Output *out, JsonbContainer *container)
+append_container(Output *out, const char *container)
 {
-	uint32		count = JsonContainerSize(container);
-	bool		object = JsonContainerIsObject(container);
-	bool		scalar = JsonContainerIsScalar(container);
-	char	   *base = (char *) &container->children[object ? count * 2 : count];
+	uint32		header = read_word(container);
+	uint32		count = header & JB_CMASK;
+	bool		object = (header & JB_FOBJECT) != 0;
+	bool		scalar = (header & JB_FSCALAR) != 0;
+	const char *keys = container + sizeof(header);
+	const char *values = object ? keys + count * sizeof(JEntry) : keys;
+	const char *base = values + count * sizeof(JEntry);
 	uint32		key_offset = 0;
 	uint32		value_offset = 0;
 
 	check_stack_depth();
 	/* values of an object lie behind all keys */
 	for (uint32 i = 0; object && i < count; i++)
-		JBE_ADVANCE_OFFSET(value_offset, container->children[i]);
+		JBE_ADVANCE_OFFSET(value_offset, read_word(keys + i * sizeof(JEntry)));
 
 	if (!scalar)
 		output_append(out, object ? "{" : "[", 1);
@@ -133,20 +150,13 @@ append_container(Output *out, JsonbContainer *container)
 			output_append_literal(out, ",");
 		if (object)
 		{
-			append_element(out, container->children[i], base, &key_offset);
+			append_element(out, read_word(keys + i * sizeof(JEntry)), base, &key_offset);
 			output_append_literal(out, ":");
 		}
-		append_element(out, container->children[object ? count + i : i], base, &value_offset);
+		append_element(out, read_word(values + i * sizeof(JEntry)), base, &value_offset);
 	}
 	if (!scalar)
 		output_append(out, object ? "}" : "]", 1);
-}
-
-static void
-append_jsonb(Output *out, Datum value)
-{
-	response_check_size(value, JSON_LIMIT);
-	append_container(out, &DatumGetJsonbP(value)->root);
 }
 
 /* A dimension of a text array, counted from 0, and those below it */
@@ -178,137 +188,157 @@ append_text_array(Output *out, Datum value)
 {
 	TextArray	array;
 
-	response_text_array(&array, value, JSON_LIMIT);
+	encoder_text_array(&array, value, JSON_LIMIT);
 	append_dimension(out, &array, 0);
 }
 
 static void
-append_uuid(Output *out, const pg_uuid_t *uuid)
+append_label(Encoding *encoding, JobColumn column, Datum value)
 {
-	char	   *at = output_reserve(out, FORMATTED_UUID + 2);
+	const LastText *last = encoding_label(encoding, column, value);
+	const char *label;
 
-	at[0] = '"';
-	format_uuid(at + 1, uuid);
-	at[FORMATTED_UUID + 1] = '"';
-	out->len += FORMATTED_UUID + 2;
+	if (last)
+	{
+		char	   *at = output_reserve(encoding->out, sizeof(last->text) + 2);
+
+		*at++ = '"';
+		memcpy(at, last->text, sizeof(last->text));
+		at[last->len] = '"';
+		encoding->out->len += last->len + 2;
+		return;
+	}
+	label = label_column_text(&encoding->relation->shape.labels[job_columns[column].labels], value);
+	output_append_json_string(encoding->out, label, strlen(label));
 }
 
-static void
-append_value(Output *out, const JobsRelation *relation, JobColumn column, Datum value)
+/*
+ * Writes a value to the end of the output, for which there is JOB_ROOM, and
+ * returns where it ends, with JOB_ROOM behind it.
+ */
+static inline char *
+put_value(Encoding *encoding, char *at, JobColumn column, Datum value)
 {
-	switch (job_columns[column].kind)
+	Output	   *out = encoding->out;
+	const JobColumnDef *def = &job_columns[column];
+	LastText   *last = &encoding->last[column];
+
+	switch (def->kind)
 	{
 		case KIND_UUID:
-			append_uuid(out, DatumGetUUIDP(value));
-			return;
+			*at++ = '"';
+			at = put_uuid(at, last, DatumGetUUIDP(value));
+			*at++ = '"';
+			return at;
 		case KIND_TIMESTAMPTZ:
-			{
-				char	   *at = output_reserve(out, FORMATTED_TIMESTAMP + 2);
-				int			len = format_timestamp(at + 1, DatumGetTimestampTz(value));
-
-				at[0] = '"';
-				at[len + 1] = '"';
-				out->len += len + 2;
-				return;
-			}
-		case KIND_LABEL:
-			{
-				const char *label = label_column_text(&relation->shape.labels[job_columns[column].labels],
-													  value);
-
-				output_append_json_string(out, label, strlen(label));
-				return;
-			}
+			*at++ = '"';
+			at = put_timestamp(at, last, DatumGetTimestampTz(value));
+			*at++ = '"';
+			return at;
 		case KIND_INTEGER:
-			out->len += pg_lltoa(DatumGetInt32(value), output_reserve(out, MAXINT8LEN + 1));
-			return;
+			return put_integer(at, DatumGetInt32(value));
 		case KIND_BIGINT:
-			out->len += pg_lltoa(DatumGetInt64(value), output_reserve(out, MAXINT8LEN + 1));
-			return;
+			return put_integer(at, DatumGetInt64(value));
+		case KIND_LABEL:
+			out->len = at - out->data;
+			append_label(encoding, column, value);
+			break;
 		case KIND_TEXT:
+			out->len = at - out->data;
 			append_text(out, value);
-			return;
+			break;
 		case KIND_JSONB:
-			append_jsonb(out, value);
-			return;
+			out->len = at - out->data;
+			append_container(out, VARDATA_ANY(encoder_detoast(value, JSON_LIMIT)));
+			break;
 		case KIND_TEXT_ARRAY:
+			out->len = at - out->data;
 			append_text_array(out, value);
-			return;
+			break;
 	}
+	return output_reserve(out, JOB_ROOM);
 }
 
-/* One job as an object, after a comma if it is not the first */
+/* One job as an object, and a comma */
 static size_t
-encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
+encode_job(Encoding *encoding, const TupleTableSlot *row)
 {
-	size_t		start;
+	Output	   *out = encoding->out;
+	size_t		start = out->len;
+	char	   *at = output_reserve(out, JOB_ROOM);
 
-	if (unlikely(field_heads[FIELD_COUNT - 1] == NULL))
+	if (unlikely(field_heads[FIELD_COUNT - 1].len == 0))
 		make_field_heads();
-	if (out->len > VARHDRSZ + strlen(before_jobs))
-		output_append_literal(out, ",");
-	start = out->len;
 	for (int f = 0; f < FIELD_COUNT; f++)
 	{
-		output_append(out, field_heads[f], field_head_lens[f]);
+		const FieldHead *head = &field_heads[f];
+
+		memcpy(at, head->text, sizeof(head->text));
+		at += head->len;
 		if (row->tts_isnull[f])
-			output_append_literal(out, "null");
+		{
+			memcpy(at, "null", 4);
+			at += 4;
+		}
 		else
-			append_value(out, relation, f, row->tts_values[f]);
+			at = put_value(encoding, at, f, row->tts_values[f]);
 	}
-	output_append_literal(out, "}");
+	memcpy(at, "},", 2);
+	out->len = at + 2 - out->data;
 	return start;
 }
 
 /* Copies the jobs, which are not in order, to where they are */
 static void
-reorder(Response *response, Output *out)
+reorder(Encoding *encoding, const ResponseContent *content)
 {
-	output_init(out, response->result_context, JSON_LIMIT, response_too_large);
-	output_reserve(out, response->encoded.len);
-	output_append(out, response->encoded.data, VARHDRSZ + strlen(before_jobs));
-	for (size_t i = 0; i < response->job_count; i++)
-	{
-		const ResponseJob *job = &response->jobs[i];
+	Output	   *out = encoding->out;
+	Output		ordered;
 
+	output_init(&ordered, GetMemoryChunkContext(out->data), out->limit, out->too_large);
+	output_reserve(&ordered, out->len);
+	output_append(&ordered, out->data, encoding->start + VARHDRSZ + strlen(before_jobs));
+	for (size_t i = 0; i < content->job_count; i++)
+	{
 		CHECK_FOR_INTERRUPTS();
-		if (i > 0)
-			output_append_literal(out, ",");
-		output_append(out, response->encoded.data + job->offset, job->len);
+		output_append(&ordered, out->data + content->jobs[i].offset, content->jobs[i].len);
 	}
+	pfree(out->data);
+	*out = ordered;
 }
 
-static struct varlena *
-finish(Response *response)
+static void
+finish(Encoding *encoding, const ResponseContent *content)
 {
-	Output		reordered;
-	Output	   *out = &response->encoded;
+	Output	   *out = encoding->out;
 
-	if (!response->in_order)
-	{
-		reorder(response, &reordered);
-		out = &reordered;
-	}
+	if (!content->in_order)
+		reorder(encoding, content);
 
+	if (content->job_count > 0)
+		out->len--;				/* no comma behind the last one */
 	output_append_string(out, before_errors);
-	for (size_t i = 0; i < response->error_count; i++)
+	for (size_t i = 0; i < content->error_count; i++)
 	{
-		const char *why = response->errors[i].why;
+		const char *why = content->errors[i].why;
+		char	   *at = output_reserve(out, FORMATTED_UUID + 3);
 
 		CHECK_FOR_INTERRUPTS();
-		if (i > 0)
-			output_append_literal(out, ",");
-		append_uuid(out, response->errors[i].id);
-		output_append_literal(out, ":");
+		*at++ = '"';
+		format_uuid(at, content->errors[i].id);
+		memcpy(at + FORMATTED_UUID, "\":", 2);
+		out->len += FORMATTED_UUID + 3;
 		output_append_json_string(out, why, strlen(why));
+		output_append_literal(out, ",");
 	}
+	if (content->error_count > 0)
+		out->len--;
 	output_append_string(out, after_errors);
 
-	SET_VARSIZE(out->data, out->len);
-	return (struct varlena *) out->data;
+	SET_VARSIZE(out->data + encoding->start, out->len - encoding->start);
 }
 
-const ResponseEncoder response_as_json = {
+const Encoder json_encoder = {
 	.limit = JSON_LIMIT,
 	.begin = begin,
 	.encode_job = encode_job,

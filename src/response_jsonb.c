@@ -17,8 +17,11 @@
 #include "utils/timestamp.h"
 
 #include "columns.h"
-#include "format_value.h"
-#include "response.h"
+#include "encoder.h"
+
+/* Bytes of a container before its elements: a header and JEntries */
+#define CONTAINER_HEAD(jentries) \
+	(sizeof(uint32) + (jentries) * sizeof(JEntry))
 
 /*
  * The bytes of a job before its values: the container's header, its JEntries
@@ -28,8 +31,7 @@ typedef struct JobLayout
 {
 	JobColumn	field[FIELD_COUNT]; /* in the order of jsonb's keys */
 	size_t		head_len;
-	size_t		keys_len;
-	char		head[sizeof(uint32) + FIELD_COUNT * (2 * sizeof(JEntry) + NAMEDATALEN)];
+	char		head[CONTAINER_HEAD(2 * FIELD_COUNT) + FIELD_COUNT * NAMEDATALEN];
 } JobLayout;
 
 static JobLayout job_layout;	/* head_len 0: not yet made */
@@ -50,26 +52,23 @@ compare_fields(const void *a, const void *b)
 
 /*
  * Puts the JEntry of a container's element where it belongs; every so often
- * it holds an offset in place of a length.  *total adds up the lengths.
- * Raises 54000 where jsonb's limit is passed.
+ * it holds in place of a length where the element ends, behind the container's
+ * head.  That is never too much, since the output has the limit of a JEntry.
  */
 static inline void
-put_jentry(char *container, size_t index, JEntry meta, size_t *total)
+put_jentry(char *container, uint32 index, JEntry meta, size_t end)
 {
-	*total += JBE_OFFLENFLD(meta);
-	if (*total > JENTRY_OFFLENMASK)
-		response_too_large(JENTRY_OFFLENMASK);
+	Assert(end <= JENTRY_OFFLENMASK);
 	if (index % JB_OFFSET_STRIDE == 0)
-		meta = (meta & JENTRY_TYPEMASK) | (JEntry) *total | JENTRY_HAS_OFF;
-	memcpy(container + sizeof(uint32) + index * sizeof(JEntry), &meta, sizeof(JEntry));
+		meta = (meta & JENTRY_TYPEMASK) | (JEntry) end | JENTRY_HAS_OFF;
+	memcpy(container + CONTAINER_HEAD(index), &meta, sizeof(JEntry));
 }
 
 static void
 make_job_layout(void)
 {
 	uint32		header = FIELD_COUNT | JB_FOBJECT;
-	size_t		at = sizeof(uint32) + 2 * FIELD_COUNT * sizeof(JEntry);
-	size_t		total = 0;
+	size_t		at = CONTAINER_HEAD(2 * FIELD_COUNT);
 
 	for (int i = 0; i < FIELD_COUNT; i++)
 		job_layout.field[i] = i;
@@ -82,81 +81,95 @@ make_job_layout(void)
 		size_t		len = strlen(key);
 
 		Assert(len < NAMEDATALEN);
-		put_jentry(job_layout.head, i, len, &total);
 		memcpy(job_layout.head + at, key, len);
 		at += len;
+		put_jentry(job_layout.head, i, len, at - CONTAINER_HEAD(2 * FIELD_COUNT));
 	}
-	job_layout.keys_len = total;
 	job_layout.head_len = at;
-}
-
-/* Pads to where a container or a numeric may start; returns the padding */
-static inline size_t
-pad(Output *out)
-{
-	size_t		padding = INTALIGN(out->len) - out->len;
-
-	memset(output_reserve(out, padding), 0, padding);
-	out->len += padding;
-	return padding;
 }
 
 /*
  * The functions from here to append_value append one value each and return
- * its JEntry with its length.
+ * its JEntry with its length.  Before each is room for all values of a fixed
+ * size, and so is behind it.
  */
-static JEntry
-append_string(Output *out, const char *text, size_t len)
+#define JOB_ROOM	(FIELD_COUNT * FORMATTED_TIMESTAMP)
+
+/* Pads to where a container or a numeric may start */
+static inline void
+pad(Output *out)
 {
-	if (len > JENTRY_OFFLENMASK)
-		response_too_large(JENTRY_OFFLENMASK);
-	output_append(out, text, len);
-	return (JEntry) len;
+	memset(out->data + out->len, 0, ALIGNOF_INT);
+	out->len = INTALIGN(out->len);
 }
 
 /*
- * An integer as numeric: a header of two bytes (short form, no decimals),
- * then digits to base 10000, those at the end left out if zero.
+ * An integer as numeric: a header of two bytes (short form, no decimals), then
+ * digits to base 10000, those at the end left out if zero.
  */
-static JEntry
+static pg_noinline JEntry
 append_integer(Output *out, int64 value)
 {
-	size_t		padding = pad(out);
+	size_t		start = out->len;
 	uint64		rest = value < 0 ? -(uint64) value : (uint64) value;
-	int16		digits[5];
-	int			count = 0;
-	int			first = 0;
+	int			last = 0;		/* the place of the last digit */
 	uint16		header;
-	int			len;
+	uint16		digit;
+	char	   *numeric;
+	char	   *digits;
+
+	pad(out);
+	numeric = out->data + out->len;
+	digits = numeric + VARHDRSZ + sizeof(header);
+
+	for (uint64 more = rest; more >= 10000; more /= 10000)
+		last++;
+	header = 0x8000 | (value < 0 ? 0x2000 : 0) | last;
+	memcpy(numeric + VARHDRSZ, &header, sizeof(header));
+	for (int i = last; i >= 0; i--, rest /= 10000)
+	{
+		digit = rest % 10000;
+		memcpy(digits + i * sizeof(digit), &digit, sizeof(digit));
+		if (digit == 0 && i == last)
+			last--;
+	}
+	SET_VARSIZE(numeric, VARHDRSZ + sizeof(header) + (last + 1) * sizeof(digit));
+	out->len += VARSIZE(numeric);
+	return JENTRY_ISNUMERIC | (JEntry) (out->len - start);
+}
+
+/* The same, faster for a digit or none */
+static inline JEntry
+append_small_integer(Output *out, int32 value)
+{
+	size_t		start = out->len;
+	uint16		numeric[] = {0x8000, value};
+	uint32		len = VARHDRSZ + (value == 0 ? 1 : 2) * sizeof(uint16);
 	char	   *at;
 
-	while (rest > 0)
-	{
-		digits[count++] = rest % 10000;
-		rest /= 10000;
-	}
-	header = 0x8000 | (value < 0 ? 0x2000 : 0) | (count > 0 ? count - 1 : 0);
-	while (first < count && digits[first] == 0)
-		first++;
-
-	len = VARHDRSZ + sizeof(header) + (count - first) * sizeof(int16);
-	at = output_reserve(out, len);
+	if ((uint32) value >= 10000)
+		return append_integer(out, value);
+	pad(out);
+	at = out->data + out->len;
 	SET_VARSIZE(at, len);
-	memcpy(at + VARHDRSZ, &header, sizeof(header));
-	at += VARHDRSZ + sizeof(header);
-	for (int i = count - 1; i >= first; i--)
-	{
-		memcpy(at, &digits[i], sizeof(int16));
-		at += sizeof(int16);
-	}
+	memcpy(at + VARHDRSZ, numeric, sizeof(numeric));
 	out->len += len;
-	return JENTRY_ISNUMERIC | (JEntry) (padding + len);
+	return JENTRY_ISNUMERIC | (JEntry) (out->len - start);
+}
+
+/* Bytes, which may be many */
+static JEntry
+append_string(Output *out, const char *text, size_t len)
+{
+	memcpy(output_reserve(out, len + JOB_ROOM), text, len);
+	out->len += len;
+	return (JEntry) len;
 }
 
 static JEntry
 append_text(Output *out, Datum value)
 {
-	struct varlena *text = response_detoast(value, JENTRY_OFFLENMASK);
+	struct varlena *text = encoder_detoast(value, JENTRY_OFFLENMASK);
 
 	return append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
@@ -165,11 +178,11 @@ append_text(Output *out, Datum value)
 static JEntry
 append_jsonb(Output *out, Datum value)
 {
-	struct varlena *jsonb = response_detoast(value, JENTRY_OFFLENMASK);
+	struct varlena *jsonb = encoder_detoast(value, JENTRY_OFFLENMASK);
 	const char *container = VARDATA_ANY(jsonb);
 	size_t		len = VARSIZE_ANY_EXHDR(jsonb);
+	size_t		start = out->len;
 	uint32		header;
-	size_t		padding = 0;
 	JEntry		type = JENTRY_ISCONTAINER;
 
 	memcpy(&header, container, sizeof(header));
@@ -184,11 +197,9 @@ append_jsonb(Output *out, Datum value)
 	}
 
 	if (type == JENTRY_ISCONTAINER || type == JENTRY_ISNUMERIC)
-		padding = pad(out);
-	output_append(out, container, len);
-	if (padding + len > JENTRY_OFFLENMASK)
-		response_too_large(JENTRY_OFFLENMASK);
-	return type | (JEntry) (padding + len);
+		pad(out);
+	append_string(out, container, len);
+	return type | (JEntry) (out->len - start);
 }
 
 /* A dimension of a text array, counted from 0, and those below it */
@@ -199,13 +210,11 @@ append_dimension(Output *out, TextArray *array, int dim)
 	size_t		container;
 	uint32		count = dim < array->ndim ? array->dims[dim] : 0;
 	uint32		header = count | JB_FARRAY;
-	size_t		total = 0;
-	size_t		head_len = sizeof(header) + count * sizeof(JEntry);
 
 	pad(out);
 	container = out->len;
-	memcpy(output_reserve(out, head_len), &header, sizeof(header));
-	out->len += head_len;
+	memcpy(output_reserve(out, CONTAINER_HEAD(count) + JOB_ROOM), &header, sizeof(header));
+	out->len += CONTAINER_HEAD(count);
 
 	for (uint32 i = 0; i < count; i++)
 	{
@@ -219,10 +228,8 @@ append_dimension(Output *out, TextArray *array, int dim)
 			meta = *array->nulls++ ? JENTRY_ISNULL : append_text(out, *array->values);
 			array->values++;
 		}
-		put_jentry(out->data + container, i, meta, &total);
+		put_jentry(out->data + container, i, meta, out->len - container - CONTAINER_HEAD(count));
 	}
-	if (out->len - start > JENTRY_OFFLENMASK)
-		response_too_large(JENTRY_OFFLENMASK);
 	return JENTRY_ISCONTAINER | (JEntry) (out->len - start);
 }
 
@@ -231,38 +238,44 @@ append_text_array(Output *out, Datum value)
 {
 	TextArray	array;
 
-	response_text_array(&array, value, JENTRY_OFFLENMASK);
+	encoder_text_array(&array, value, JENTRY_OFFLENMASK);
 	return append_dimension(out, &array, 0);
 }
 
 static JEntry
-append_value(Output *out, const JobsRelation *relation, JobColumn column, Datum value)
+append_label(Encoding *encoding, JobColumn column, Datum value)
 {
+	const LastText *last = encoding_label(encoding, column, value);
+	const char *label;
+
+	if (last)
+		return append_string(encoding->out, last->text, last->len);
+	label = label_column_text(&encoding->relation->shape.labels[job_columns[column].labels], value);
+	return append_string(encoding->out, label, strlen(label));
+}
+
+static inline JEntry
+append_value(Encoding *encoding, JobColumn column, Datum value)
+{
+	Output	   *out = encoding->out;
+	LastText   *last = &encoding->last[column];
+
 	switch (job_columns[column].kind)
 	{
 		case KIND_UUID:
-			format_uuid(output_reserve(out, FORMATTED_UUID), DatumGetUUIDP(value));
+			put_uuid(out->data + out->len, last, DatumGetUUIDP(value));
 			out->len += FORMATTED_UUID;
 			return FORMATTED_UUID;
 		case KIND_TIMESTAMPTZ:
-			{
-				int			len = format_timestamp(output_reserve(out, FORMATTED_TIMESTAMP),
-												   DatumGetTimestampTz(value));
-
-				out->len += len;
-				return len;
-			}
-		case KIND_LABEL:
-			{
-				const char *label = label_column_text(&relation->shape.labels[job_columns[column].labels],
-													  value);
-
-				return append_string(out, label, strlen(label));
-			}
+			put_timestamp(out->data + out->len, last, DatumGetTimestampTz(value));
+			out->len += last->len;
+			return last->len;
 		case KIND_INTEGER:
-			return append_integer(out, DatumGetInt32(value));
+			return append_small_integer(out, DatumGetInt32(value));
 		case KIND_BIGINT:
 			return append_integer(out, DatumGetInt64(value));
+		case KIND_LABEL:
+			return append_label(encoding, column, value);
 		case KIND_TEXT:
 			return append_text(out, value);
 		case KIND_JSONB:
@@ -281,187 +294,191 @@ static size_t
 response_head_len(size_t job_count)
 {
 	return VARHDRSZ +
-		sizeof(uint32) + 2 * sizeof(JEntry) + strlen("data") +
-		INTALIGN(sizeof(uint32) + 4 * sizeof(JEntry) + strlen("jobs") + strlen("errors")) +
-		sizeof(uint32) + job_count * sizeof(JEntry);
+		CONTAINER_HEAD(2) + strlen("data") +
+		INTALIGN(CONTAINER_HEAD(4) + strlen("jobs") + strlen("errors")) +
+		CONTAINER_HEAD(job_count);
 }
 
 static void
-begin(Output *out, size_t expected_jobs)
+begin(Encoding *encoding, size_t expected_jobs)
 {
 	size_t		head_len = response_head_len(expected_jobs);
 
 	/* written by finish */
-	output_reserve(out, head_len);
-	out->len = head_len;
+	Assert(encoding->start == INTALIGN(encoding->start));
+	output_reserve(encoding->out, head_len);
+	encoding->out->len += head_len;
 }
 
 /* One job as an object */
 static size_t
-encode_job(Output *out, const JobsRelation *relation, TupleTableSlot *row)
+encode_job(Encoding *encoding, const TupleTableSlot *row)
 {
+	Output	   *out = encoding->out;
+	const Datum *values = row->tts_values;
+	const bool *nulls = row->tts_isnull;
 	size_t		start;
-	size_t		total;
 
 	if (unlikely(job_layout.head_len == 0))
 		make_job_layout();
-	total = job_layout.keys_len;
+	output_reserve(out, ALIGNOF_INT + job_layout.head_len + JOB_ROOM);
 	pad(out);
 	start = out->len;
-	output_append(out, job_layout.head, job_layout.head_len);
+	memcpy(out->data + start, job_layout.head, job_layout.head_len);
+	out->len += job_layout.head_len;
 	for (int i = 0; i < FIELD_COUNT; i++)
 	{
 		JobColumn	field = job_layout.field[i];
-		JEntry		meta = JENTRY_ISNULL;
+		JEntry		meta = nulls[field] ? JENTRY_ISNULL :
+		append_value(encoding, field, values[field]);
 
-		if (!row->tts_isnull[field])
-			meta = append_value(out, relation, field, row->tts_values[field]);
-		put_jentry(out->data + start, FIELD_COUNT + i, meta, &total);
+		put_jentry(out->data + start, FIELD_COUNT + i, meta,
+				   out->len - start - CONTAINER_HEAD(2 * FIELD_COUNT));
 	}
 	return start;
 }
 
-/* The head of an object of few keys, without the JEntries of its values */
+/* The head and the keys of an object, without the JEntries of its values */
 static size_t
 put_head(char *at, int count, const char *const *keys)
 {
 	uint32		header = count | JB_FOBJECT;
-	size_t		offset = sizeof(header) + 2 * count * sizeof(JEntry);
-	size_t		total = 0;
+	size_t		offset = CONTAINER_HEAD(2 * count);
 
 	memcpy(at, &header, sizeof(header));
 	for (int i = 0; i < count; i++)
 	{
-		put_jentry(at, i, strlen(keys[i]), &total);
-		memcpy(at + offset, keys[i], strlen(keys[i]));
-		offset += strlen(keys[i]);
+		size_t		len = strlen(keys[i]);
+
+		memcpy(at + offset, keys[i], len);
+		offset += len;
+		put_jentry(at, i, len, offset - CONTAINER_HEAD(2 * count));
 	}
 	return offset;
 }
 
 /*
- * The array of jobs, aligned; returns its length.  In place, the jobs already
- * stand where they belong, with the padding before each.
+ * The array of jobs, aligned; returns its length.  If "encoded" is NULL, the
+ * jobs already stand where they belong, with the padding before each.
  */
 static size_t
-put_jobs(char *at, const Response *response, bool in_place)
+put_jobs(char *at, const ResponseContent *content, const char *encoded)
 {
-	uint32		header = response->job_count | JB_FARRAY;
-	size_t		offset = sizeof(header) + response->job_count * sizeof(JEntry);
-	size_t		total = 0;
+	size_t		count = content->job_count;
+	uint32		header = count | JB_FARRAY;
+	size_t		offset = CONTAINER_HEAD(count);
 
 	memcpy(at, &header, sizeof(header));
-	for (size_t i = 0; i < response->job_count; i++)
+	for (size_t i = 0; i < count; i++)
 	{
-		const ResponseJob *job = &response->jobs[i];
+		const ResponseJob *job = &content->jobs[i];
 		size_t		padding = INTALIGN(offset) - offset;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!in_place)
+		if (encoded)
 		{
 			memset(at + offset, 0, padding);
-			memcpy(at + offset + padding, response->encoded.data + job->offset, job->len);
+			memcpy(at + offset + padding, encoded + job->offset, job->len);
 		}
 		offset += padding + job->len;
-		put_jentry(at, i, JENTRY_ISCONTAINER | (JEntry) (padding + job->len), &total);
+		put_jentry(at, i, JENTRY_ISCONTAINER | (JEntry) (padding + job->len),
+				   offset - CONTAINER_HEAD(count));
 	}
 	return offset;
 }
 
 /* The object of errors, aligned; returns its length */
 static size_t
-put_errors(char *at, const Response *response)
+put_errors(char *at, const ResponseContent *content)
 {
-	size_t		count = response->error_count;
+	size_t		count = content->error_count;
 	uint32		header = count | JB_FOBJECT;
-	size_t		offset = sizeof(header) + 2 * count * sizeof(JEntry);
-	size_t		total = 0;
+	size_t		offset = CONTAINER_HEAD(2 * count);
 
 	memcpy(at, &header, sizeof(header));
 	for (size_t i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		format_uuid(at + offset, response->errors[i].id);
+		format_uuid(at + offset, content->errors[i].id);
 		offset += FORMATTED_UUID;
-		put_jentry(at, i, FORMATTED_UUID, &total);
+		put_jentry(at, i, FORMATTED_UUID, offset - CONTAINER_HEAD(2 * count));
 	}
 	for (size_t i = 0; i < count; i++)
 	{
-		size_t		len = strlen(response->errors[i].why);
+		size_t		len = strlen(content->errors[i].why);
 
 		CHECK_FOR_INTERRUPTS();
-		memcpy(at + offset, response->errors[i].why, len);
+		memcpy(at + offset, content->errors[i].why, len);
 		offset += len;
-		put_jentry(at, count + i, len, &total);
+		put_jentry(at, count + i, len, offset - CONTAINER_HEAD(2 * count));
 	}
 	return offset;
 }
 
 /*
- * {"data": {"jobs": [ … ], "errors": { … }}}
- *
+ * {"data": {"jobs": [ … ], "errors": { … }}}, as a varlena; returns where it
+ * ends.  For "encoded" see put_jobs.
+ */
+static char *
+put_response(char *result, const ResponseContent *content, const char *encoded)
+{
+	char	   *root = result + VARHDRSZ;
+	char	   *data = root + put_head(root, lengthof(root_keys), root_keys);
+	char	   *keys_end = data + put_head(data, lengthof(data_keys), data_keys);
+	char	   *jobs = (char *) INTALIGN(keys_end);
+	char	   *jobs_end = jobs + put_jobs(jobs, content, encoded);
+	char	   *errors = (char *) INTALIGN(jobs_end);
+	char	   *end = errors + put_errors(errors, content);
+
+	Assert(jobs + CONTAINER_HEAD(content->job_count) ==
+		   result + response_head_len(content->job_count));
+	memset(keys_end, 0, jobs - keys_end);
+	memset(jobs_end, 0, errors - jobs_end);
+	put_jentry(data, 2, JENTRY_ISCONTAINER | (JEntry) (jobs_end - keys_end),
+			   jobs_end - data - CONTAINER_HEAD(4));
+	put_jentry(data, 3, JENTRY_ISCONTAINER | (JEntry) (end - jobs_end),
+			   end - data - CONTAINER_HEAD(4));
+	put_jentry(root, 1, JENTRY_ISCONTAINER | (JEntry) (end - data),
+			   end - root - CONTAINER_HEAD(2));
+	SET_VARSIZE(result, end - result);
+	return end;
+}
+
+/*
  * Mostly the jobs stand where they belong, since they came in order and were
  * as many as expected.  Else they are copied one by one.
  */
-static struct varlena *
-finish(Response *response)
+static void
+finish(Encoding *encoding, const ResponseContent *content)
 {
-	Output	   *out = &response->encoded;
-	size_t		head_len = response_head_len(response->job_count);
-	bool		in_place = response->in_order &&
-	(response->job_count == 0 || response->jobs[0].offset == head_len);
-	size_t		errors_len = 0;
+	Output	   *out = encoding->out;
+	Output		ordered;
+	size_t		head_len = response_head_len(content->job_count);
+	bool		in_place = content->in_order &&
+	(content->job_count == 0 || content->jobs[0].offset == encoding->start + head_len);
+	size_t		errors_len = 2 * sizeof(uint32);
 	size_t		size;
-	char	   *result;
-	char	   *root;
-	char	   *data;
-	char	   *jobs;
-	char	   *errors;
-	char	   *at;
-	size_t		root_total = strlen("data");
-	size_t		data_total = strlen("jobs") + strlen("errors");
 
-	for (size_t i = 0; i < response->error_count; i++)
-		errors_len += 2 * sizeof(JEntry) + FORMATTED_UUID + strlen(response->errors[i].why);
-	errors_len += 2 * sizeof(uint32);
-
-	/* padding before jobs out of order may be up to a word each */
-	size = head_len + out->len + errors_len + response->job_count * sizeof(uint32);
-	if (in_place)
-		size = Max(out->len, head_len) + errors_len;
-	if (size > JENTRY_OFFLENMASK)
-		response_too_large(JENTRY_OFFLENMASK);
-
+	for (size_t i = 0; i < content->error_count; i++)
+		errors_len += 2 * sizeof(JEntry) + FORMATTED_UUID + strlen(content->errors[i].why);
 	if (in_place)
 	{
-		if (size > out->len)
-			output_reserve(out, size - out->len);
-		result = out->data;
+		output_reserve(out, errors_len);
+		out->len = put_response(out->data + encoding->start, content, NULL) - out->data;
+		return;
 	}
-	else
-		result = palloc(size);
 
-	root = result + VARHDRSZ;
-	data = root + put_head(root, lengthof(root_keys), root_keys);
-	at = data + put_head(data, lengthof(data_keys), data_keys);
-	jobs = (char *) INTALIGN(at);
-	memset(at, 0, jobs - at);
-	Assert(jobs + sizeof(uint32) + response->job_count * sizeof(JEntry) == result + head_len);
-	at = jobs + put_jobs(jobs, response, in_place);
-	put_jentry(data, 2, JENTRY_ISCONTAINER | (JEntry) (at - data - (sizeof(uint32) + 4 * sizeof(JEntry)) - data_total),
-			   &data_total);
-	errors = (char *) INTALIGN(at);
-	memset(at, 0, errors - at);
-	errors_len = errors - at + put_errors(errors, response);
-	put_jentry(data, 3, JENTRY_ISCONTAINER | (JEntry) errors_len, &data_total);
-	at += errors_len;
-	put_jentry(root, 1, JENTRY_ISCONTAINER | (JEntry) (at - data), &root_total);
-
-	SET_VARSIZE(result, at - result);
-	return (struct varlena *) result;
+	/* padding before jobs out of order may be up to a word each */
+	size = head_len + out->len + errors_len + content->job_count * sizeof(uint32);
+	output_init(&ordered, GetMemoryChunkContext(out->data), out->limit, out->too_large);
+	output_append(&ordered, out->data, encoding->start);
+	output_reserve(&ordered, size);
+	ordered.len = put_response(ordered.data + encoding->start, content, out->data) - ordered.data;
+	pfree(out->data);
+	*out = ordered;
 }
 
-const ResponseEncoder response_as_jsonb = {
+const Encoder jsonb_encoder = {
 	.limit = JENTRY_OFFLENMASK,
 	.begin = begin,
 	.encode_job = encode_job,

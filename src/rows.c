@@ -20,25 +20,27 @@
 
 #include "call.h"
 #include "cancel.h"
-#include "response.h"
+#include "encoder.h"
 
 /* Where the rows of a call go */
 typedef struct Rows
 {
 	ReturnSetInfo *result;
-	const JobsRelation *relation;
 	MemoryContext row_context;	/* for one row; reset with each */
 	Output		job;			/* the jsonb of one row, reused */
-	CatCList   *labels;			/* of our own JobStatus, as a preview began */
+	Encoding	encoding;		/* ... that is written to it */
+
+	/* Of a preview */
+	const JobsRelation *relation;
+	CatCList   *labels;			/* of our own JobStatus, as it began */
 } Rows;
 
 static void
-init_rows(Rows *rows, FunctionCallInfo fcinfo, const Call *call)
+init_rows(Rows *rows, FunctionCallInfo fcinfo)
 {
 	memset(rows, 0, sizeof(*rows));
 	InitMaterializedSRF(fcinfo, 0);
 	rows->result = (ReturnSetInfo *) fcinfo->resultinfo;
-	rows->relation = &call->relation;
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs row",
 											  ALLOCSET_DEFAULT_SIZES);
 }
@@ -63,7 +65,7 @@ put_canceled(TupleTableSlot *row, void *arg)
 
 	/* one job is an object, and as a value of its own it is the root */
 	rows->job.len = VARHDRSZ;
-	response_as_jsonb.encode_job(&rows->job, rows->relation, row);
+	jsonb_encoder.encode_job(&rows->encoding, row);
 	SET_VARSIZE(rows->job.data, rows->job.len);
 	values[2] = PointerGetDatum(rows->job.data);
 	put_row(rows, values, nulls, old);
@@ -102,8 +104,9 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 	call_read_arguments(&call, fcinfo);
 	call_open(&call);
 
-	init_rows(&rows, fcinfo, &call);
-	output_init(&rows.job, call.context, response_as_jsonb.limit, response_too_large);
+	init_rows(&rows, fcinfo);
+	output_init(&rows.job, call.context, jsonb_encoder.limit, response_too_large);
+	encoding_init(&rows.encoding, &rows.job, &call.relation);
 	call_notify(&call, cancel(&call.request, CANCEL_CALL, &observer));
 
 	call_end(&call);
@@ -173,9 +176,10 @@ cancel_jobs_preview(PG_FUNCTION_ARGS)
 	call_read_arguments(&call, fcinfo);
 	call_open(&call);
 
-	init_rows(&rows, fcinfo, &call);
+	init_rows(&rows, fcinfo);
 	type = TupleDescAttr(rows.result->setDesc, 1)->atttypid;
 	rows.labels = enum_labels(type);
+	rows.relation = &call.relation;
 	preview(&call.request, put_foreseen, &rows);
 	release_labels(&rows, type);
 

@@ -22,6 +22,7 @@ from common import (
 )  # fmt: skip
 from growth import measure_growth, measure_many
 from held import measure_held
+from instructions import measure_instructions
 from queues import measure_queues
 
 SIZES = [1, 10, 100, 1000] if QUICK else [1, 10, 100, 1000, 10_000, 100_000]
@@ -463,6 +464,7 @@ parts = {
     "growth": measure_growth,
     "many": measure_many,
     "durable": measure_durable,
+    "instructions": measure_instructions,
 }
 chosen = os.environ.get("BENCH_PARTS", ",".join(parts)).split(",")
 if not set(chosen) <= set(parts):

@@ -67,9 +67,9 @@ class Contender:
 
     nothing = [NO_BATCH]  # arguments with which no job is canceled
 
-    def __init__(self, name, statement, schema):
+    def __init__(self, name, statement, schema, **server):
         self.name = name
-        self.conn = psycopg.connect(autocommit=True, options=f"-c search_path={schema},public")
+        self.conn = psycopg.connect(autocommit=True, options=f"-c search_path={schema},public", **server)
         self.pg = self.conn.pgconn
         self.pg.nonblocking = 0  # so that libpq reads while it cannot send
         self.prepare(b"cancel", statement)

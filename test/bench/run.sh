@@ -9,6 +9,8 @@
 # directory; with --quick they are only left if it is set). If the machine was
 # too noisy, nothing is shown or left, and the status is 3.
 #
+# Instructions are counted if Valgrind is installed.
+#
 # Environment, for bench.py: BENCH_NOISE is the largest spread of the bare
 # UPDATE that is taken for quiet (2), BENCH_PARTS names the parts to measure
 # (then no results are left), BENCH_GROWTH adds a table of so many jobs.

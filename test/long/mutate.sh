@@ -49,11 +49,15 @@ statement.c|FILTER_COUNT\);(?=\s+if \(tids->count)|FILTER_USER_ID);
 statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
 arrays.c|a->creation_order < b->creation_order \? -1 : 1|a->creation_order < b->creation_order ? 1 : -1
 arrays.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1
-response_jsonb.c|\(JEntry\) \*total|(JEntry) (*total + 1)
-response_jsonb.c|digits\[first\] == 0|digits[first] < 0
+response_jsonb.c|\(JEntry\) end \| JENTRY_HAS_OFF|(JEntry) (end + 1) \| JENTRY_HAS_OFF
+response_jsonb.c|digit == 0 && i == last|digit < 0 && i == last
 response_json.c|if \(dim \+ 1 < array->ndim\)|if (dim + 2 < array->ndim)
 format_value.c|if \(usecs != 0\)|if (usecs > 10)
 format_value.c|year = 1 - year|year = -year
+format_value.c|days != last->days|days > last->days
+format_value.c|place <= weight|place < weight
+output.c|ones \* 0x20|ones * 0x09
+encoder.c|last->value.label == DatumGetObjectId|last->value.label >= DatumGetObjectId
 X
 }
 

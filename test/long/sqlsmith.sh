@@ -52,7 +52,7 @@ tail -5 "$SANDBOX/smith.log"
 failed=0
 grep -E 'terminated by signal|PANIC|TRAP' "$SANDBOX/log" && failed=1
 psql -XAtq -d smith -c "SELECT jsonb_typeof(cancel_jobs(md5('batch 1')::uuid))" | grep -x object >/dev/null || failed=1
-internal=$(grep -A3 '^XX000 ERROR' "$SANDBOX/log" | grep -cE 'LOCATION: .*(pasqal_jobs|cancel|filters|response|statement|ledger|jobs_relation|problems|rows|chunks|output)\.c' || true)
+internal=$(grep -A3 '^XX000 ERROR' "$SANDBOX/log" | grep -cE 'LOCATION: .*(pasqal_jobs|cancel|filters|response|statement|ledger|jobs_relation|problems|rows|chunks|encoder|output|format_value)\.c' || true)
 calls=$(grep -cE 'cancel_jobs|answers|responses|previews|create_jobs_table|public\.rows' "$SANDBOX/log" || true)
 printf 'sqlsmith: %d queries, seed %d, exit %d, %d lines of the log name the extension, %d internal errors in it\n' \
 	"$queries" "$seed" "$status" "$calls" "$internal"

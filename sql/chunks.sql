@@ -308,6 +308,17 @@ CALL cancel_jobs_in_chunks(batch(1), :'filters', 100);
 RESET pasqal_jobs.jobs_table;
 DROP TABLE twins;
 
+-- a chunk finds its jobs by where they are, a call that skips locked jobs by the filters: two plans
+TRUNCATE jobs;
+SELECT submit(batch(1));
+SET pasqal_jobs.locked_jobs = 'skip';
+SET client_min_messages = warning;
+CALL cancel_jobs_in_chunks(batch(1), '{"user_id": "alice"}', 1);
+RESET client_min_messages;
+UPDATE jobs SET status = 'PENDING' WHERE status = 'CANCELED';
+SELECT tried(batch(1), '{"user_id": "alice"}');
+RESET pasqal_jobs.locked_jobs;
+
 -- one notification a call, or a chunk, that canceled anything
 TRUNCATE jobs;
 SELECT submit(batch(1));

@@ -9,6 +9,13 @@ SHOW pasqal_jobs.locked_jobs;
 SHOW pasqal_jobs.running_status;
 SELECT * FROM failure($$SET pasqal_jobs.locked_jobs = 'maybe'$$);
 
+-- the first call of a session reads catalogs, and keeps no lock of them
+BEGIN;
+SELECT told(cancel_jobs(batch(1)));
+SELECT relation::regclass, mode FROM pg_locks
+WHERE pid = pg_backend_pid() AND relation < 16384 AND relation <> 'pg_locks'::regclass;
+ROLLBACK;
+
 -- where nobody has locked a job, skip answers as wait does
 SELECT tried(batch(1)) AS waited \gset
 SET pasqal_jobs.locked_jobs = 'skip';

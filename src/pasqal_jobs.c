@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 
 #include "call.h"
@@ -24,10 +25,21 @@ PG_MODULE_MAGIC_EXT(.name = "pasqal_jobs");
 
 void		_PG_init(void);
 
-/* _PG_init: runs once, as the library is loaded */
+/*
+ * _PG_init
+ *
+ * Runs once, as the library is loaded.  Raises 25000 during a parallel
+ * operation, in which the settings could not take over what was set before, and
+ * a default would take its place.
+ */
 void
 _PG_init(void)
 {
+	if (IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot load pasqal_jobs during a parallel operation"),
+				 errhint("Label functions that call it PARALLEL UNSAFE, as its own are.")));
 	settings_define();
 }
 

@@ -152,13 +152,14 @@ is($node->safe_psql('postgres', 'SELECT runs, status, count(*) FROM moving GROUP
 $slowly->quit;
 $node->safe_psql('postgres', 'DROP TABLE moving, places');
 
-# Does something to a table at the end of the first of two chunks, for which a
-# row lock holds that one up until its lock of the table waits; what the call prints
+# Does something to a table at the end of the first of two chunks, for which the
+# lock of the batch holds that one up until its lock of the table waits; what the
+# call prints
 sub between_chunks
 {
 	my ($table, $size, $deed) = @_;
 	my ($holder, $caller, $other) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 3;
-	$holder->query_safe("BEGIN; SELECT FROM $table ORDER BY creation_order LIMIT 1 FOR UPDATE");
+	$holder->query_safe("SET pasqal_jobs.jobs_table = '$table'; BEGIN; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}')");
 	$caller->query_until(qr/begun/, "SET pasqal_jobs.jobs_table = '$table';\n\\echo begun\nCALL cancel_jobs_in_chunks($batch, '{}', $size);\n");
 	$node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_locks WHERE NOT granted') or die 'the first chunk does not wait';
 	$other->query_until(qr/begun/, "BEGIN;\nSET LOCAL client_min_messages = error;\n\\echo begun\n$deed;\nCOMMIT;\n");
@@ -183,17 +184,17 @@ SKIP: {
 
 	$node->safe_psql('postgres', q{
 		TRUNCATE emptied;
-		INSERT INTO emptied (batch_id, project_id, runs) SELECT batch_id, project_id, 1 FROM jobs LIMIT 2;
+		INSERT INTO emptied (batch_id, project_id, runs) SELECT batch_id, project_id, 1 FROM jobs LIMIT 4;
 		CREATE TABLE turning (LIKE jobs);
 		INSERT INTO turning SELECT * FROM emptied});
-	like(between_chunks('turning', 1, 'TRUNCATE turning; CREATE RULE "_RETURN" AS ON SELECT TO turning DO INSTEAD SELECT * FROM emptied'),
+	like(between_chunks('turning', 2, 'TRUNCATE turning; CREATE RULE "_RETURN" AS ON SELECT TO turning DO INSTEAD SELECT * FROM emptied'),
 		qr/ERROR:  jobs relation "turning" was replaced or altered between two chunks/, 'a table that becomes a view');
-	is($node->safe_psql('postgres', 'SELECT status, count(*) FROM turning GROUP BY 1'), 'PENDING|2', '... is left alone');
+	is($node->safe_psql('postgres', 'SELECT status, count(*) FROM turning GROUP BY 1'), 'PENDING|4', '... is left alone');
 	$node->safe_psql('postgres', 'DROP VIEW turning');
 }
 $node->safe_psql('postgres', 'DROP TABLE emptied');
 
-# A row that a worker holds delays only its chunk; what it did counts
+# A job that a worker holds delays no other; what the worker did counts
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
 my $worker = $node->background_psql('postgres');
 $worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE creation_order = 15");
@@ -201,7 +202,7 @@ $worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE creation_order
 $call = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10)" ],
 	'<', \undef, '>', \$stdout, '2>', \$stderr);
 $node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'it does not wait';
-is($node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE creation_order <= 30 AND status = 'CANCELED'"), '10', 'the chunk before is committed');
+is($node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE creation_order <= 30 AND status = 'CANCELED'"), '29', 'all other jobs are canceled and committed');
 $worker->query_safe('COMMIT');
 $worker->quit;
 $call->finish;

@@ -232,6 +232,12 @@ def shown(moment: Optional[Moment]) -> Optional[str]:
     return (EPOCH + timedelta(microseconds=moment)).replace(tzinfo=timezone.utc).isoformat()
 
 
+def end_of(job: Job, now: str) -> Optional[str]:
+    """A canceled job ends now, but no earlier than it started."""
+    start = job.start_timestamp
+    return shown(start) if start is not None and start > usecs(datetime.fromisoformat(now)) else now
+
+
 def expected_200(asked: Dict[str, Any], now: str) -> Dict[str, Any]:
     matched = [job for job in JOBS if matches(job, asked)]
     errors = {str(job.id): f"Job cannot be canceled: its status is {job.status}"
@@ -247,7 +253,7 @@ def expected_200(asked: Dict[str, Any], now: str) -> Dict[str, Any]:
     jobs = [{"id": str(job.id), "parent_id": None, "status": "CANCELED", "runs": job.runs,
              "batch_id": str(job.batch_id), "project_id": str(job.project_id),
              "created_at": "2023-01-01T00:00:00+00:00", "updated_at": now,
-             "start_timestamp": shown(job.start_timestamp), "end_timestamp": now, "variables": None,
+             "start_timestamp": shown(job.start_timestamp), "end_timestamp": end_of(job, now), "variables": None,
              "errors": job.errors, "progress": None, "sequence": None, "creation_order": job.creation_order,
              "slurm_job_id": None}
             for job in sorted(matched, key=lambda job: (job.creation_order, job.id)) if job.cancelable()]

@@ -45,7 +45,7 @@
 
 #define BATCH_LOCK_SPACE	0x504A
 
-/* A chain of views or of parents that is longer than this is not followed */
+/* A chain of views that is longer than this, or is a circle, is not followed */
 #define MAX_LEVELS			32
 
 /*
@@ -165,7 +165,7 @@ locked_relation(const JobsRelation *relation)
 		if (!went)
 			return level.relid;
 	}
-	for (int i = 0; i < MAX_LEVELS && OidIsValid(parent = parent_of(level.relid)); i++)
+	while (OidIsValid(parent = parent_of(level.relid)))
 		level.relid = parent;
 	return level.relid;
 }

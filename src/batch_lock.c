@@ -46,7 +46,7 @@
 
 #define BATCH_LOCK_SPACE	0x504A
 
-/* A chain of views or of parents that is longer than this is not followed */
+/* A chain of views that is longer than this, or is a circle, is not followed */
 #define MAX_LEVELS			32
 
 /*
@@ -185,15 +185,9 @@ locked_relation(const JobsRelation *relation)
 		if (!went)
 			return level.relid;
 	}
-
 	column = get_attname(level.relid, level.written[0], true);
-	for (int i = 0; i < MAX_LEVELS && column; i++)
-	{
-		parent = parent_of(level.relid, column);
-		if (!OidIsValid(parent))
-			break;
+	while (column && OidIsValid(parent = parent_of(level.relid, column)))
 		level.relid = parent;
-	}
 	return level.relid;
 }
 

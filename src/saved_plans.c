@@ -55,15 +55,13 @@ saved_plan_find(const PlanKey *key, uint64 version)
 	return saved;
 }
 
-/* saved_plan_forget: frees a plan, unless somebody holds it, and its entry */
+/* saved_plan_forget: frees a plan that nobody holds, and its entry */
 void
 saved_plan_forget(SavedPlan *saved)
 {
 	SPIPlanPtr	plan = saved->plan;
 
-	if (saved->users > 0)
-		return;
-
+	Assert(saved->users == 0);
 	dlist_delete(&saved->node);
 	hash_search(saved_plans, &saved->key, HASH_REMOVE, NULL);
 	SPI_freeplan(plan);

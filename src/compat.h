@@ -31,6 +31,13 @@
 #define pg_noreturn		pg_attribute_noreturn()
 #endif
 
+/* 18 lets a caller ask for room in front of a copy of a tuple */
+#if PG_VERSION_NUM < 180000
+#define COPY_MINIMAL_TUPLE_ARGS	TupleTableSlot *slot
+#else
+#define COPY_MINIMAL_TUPLE_ARGS	TupleTableSlot *slot, Size extra
+#endif
+
 /* 18 lets a module tell its name and version */
 #if PG_VERSION_NUM < 180000
 #define PG_MODULE_MAGIC_EXT(...)	PG_MODULE_MAGIC

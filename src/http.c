@@ -10,9 +10,11 @@
 
 #include <limits.h>
 
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "common/string.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -194,6 +196,56 @@ read_query_string(text *query_string, GivenFilters *given, Problems *problems)
 		prefix->present = false;
 }
 
+/*
+ * A response of 200 is written into the row that goes to the tuplestore, so
+ * that tens of megabytes need not be copied there: a minimal tuple as
+ * heap_form_minimal_tuple() would make it of (status_code int, body json).
+ */
+#define ROW_HEAD	MAXALIGN(SizeofMinimalTupleHeader)
+#define BODY_OFFSET	(ROW_HEAD + sizeof(int32))
+
+/* Begins such a row, in memory of this context, so that the body can follow */
+static void
+begin_row(Output *row, MemoryContext context)
+{
+	output_init(row, context, json_encoder.limit, response_too_large);
+	memset(output_reserve(row, BODY_OFFSET), 0, BODY_OFFSET);
+	row->len = BODY_OFFSET;
+}
+
+/* A slot whose copy is the row itself */
+typedef struct RowSlot
+{
+	TupleTableSlot base;
+	MinimalTuple row;
+} RowSlot;
+
+static MinimalTuple
+hand_over(COPY_MINIMAL_TUPLE_ARGS)
+{
+	return ((RowSlot *) slot)->row;
+}
+
+static const TupleTableSlotOps row_slot_ops = {.copy_minimal_tuple = hand_over};
+
+/* Gives the row to a tuplestore, which takes copies of slots only */
+static void
+put_row(Tuplestorestate *store, const Output *row)
+{
+	const int32 status_code = 200;
+	RowSlot		slot = {
+		.base = {.type = T_TupleTableSlot, .tts_ops = &row_slot_ops},
+		.row = (MinimalTuple) row->data
+	};
+
+	slot.row->t_len = row->len;
+	slot.row->t_infomask2 = 2;	/* attributes */
+	slot.row->t_infomask = HEAP_HASVARWIDTH;
+	slot.row->t_hoff = ROW_HEAD + MINIMAL_TUPLE_OFFSET;
+	memcpy(row->data + ROW_HEAD, &status_code, sizeof(status_code));
+	tuplestore_puttupleslot(store, &slot.base);
+}
+
 PG_FUNCTION_INFO_V1(cancel_jobs_http);
 
 /*
@@ -215,15 +267,14 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 	GivenFilters given;
 	Problems	problems;
 	pg_uuid_t	batch;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
-	struct varlena *body;
+	MemoryContext context;
 
 	/* also checks that the caller takes a tuplestore */
 	InitMaterializedSRF(fcinfo, 0);
 	tuplestore_end(result->setResult);
 	call_begin(&call, "cancel_jobs_http()", false);
-	MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	context = result->econtext->ecxt_per_query_memory;
+	MemoryContextSwitchTo(context);
 	result->setResult = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0,
 											  false, MAX_KILOBYTES);
 	MemoryContextSwitchTo(call.context);
@@ -235,22 +286,21 @@ cancel_jobs_http(PG_FUNCTION_ARGS)
 
 	if (problems.count > 0)
 	{
-		body = problems_body(&problems);
-		values[0] = Int32GetDatum(422);
+		Datum		values[2] = {Int32GetDatum(422), PointerGetDatum(problems_body(&problems))};
+		bool		nulls[2] = {false, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	else
 	{
-		Output		response;
+		Output		row;
 
 		call.request.batch = UUIDPGetDatum(&batch);
 		call_open(&call);
-		output_init(&response, call.context, json_encoder.limit, response_too_large);
-		call_notify(&call, response_of_cancel(&call.request, &json_encoder, &response));
-		body = (struct varlena *) response.data;
-		values[0] = Int32GetDatum(200);
+		begin_row(&row, context);
+		call_notify(&call, response_of_cancel(&call.request, &json_encoder, &row));
+		put_row(result->setResult, &row);
 	}
-	values[1] = PointerGetDatum(body);
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 
 	call_end(&call);
 	return (Datum) 0;

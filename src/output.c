@@ -36,24 +36,6 @@ map_step(char *start)
 }
 
 /*
- * output_expect
- *
- * Allocates memory for bytes that are likely to come, so that those before
- * them will not have to move.
- */
-void
-output_expect(Output *out, size_t more)
-{
-	size_t		capacity = Min(out->len + more, out->limit);
-
-	if (capacity > out->capacity)
-	{
-		out->data = repalloc_huge(out->data, capacity);
-		out->capacity = capacity;
-	}
-}
-
-/*
  * output_grow
  *
  * Makes room for more bytes; calls too_large, which raises an error, if with

@@ -34,7 +34,6 @@ output_init(Output *out, MemoryContext context, size_t limit,
 	out->data = MemoryContextAlloc(context, out->capacity);
 }
 
-extern void output_expect(Output *out, size_t more);
 extern void output_grow(Output *out, size_t more);
 extern void output_append_json_string(Output *out, const char *text, size_t len);
 

@@ -15,9 +15,6 @@
 #include "columns.h"
 #include "response.h"
 
-/* Bytes of a job in a response, more or less */
-#define TYPICAL_JOB		768
-
 typedef struct Response
 {
 	const Encoder *encoder;
@@ -44,10 +41,6 @@ expect_jobs(size_t jobs, void *arg)
 {
 	Response   *response = arg;
 
-	if (jobs > 0)
-		response->content.jobs = MemoryContextAllocHuge(response->context, jobs * sizeof(ResponseJob));
-	response->job_capacity = jobs;
-	output_expect(response->encoding.out, jobs * TYPICAL_JOB);
 	response->encoder->begin(&response->encoding, jobs);
 }
 

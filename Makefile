@@ -13,6 +13,7 @@ OBJS = \
 	src/http.o \
 	src/rows.o \
 	src/chunks.o \
+	src/progress.o \
 	src/call.o \
 	src/settings.o \
 	src/filters.o \

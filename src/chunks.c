@@ -21,26 +21,18 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
 #include "pgstat.h"
-#include "portability/instr_time.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
-#include "utils/backend_status.h"
-#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -52,6 +44,7 @@
 #include "call.h"
 #include "cancel.h"
 #include "compat.h"
+#include "progress.h"
 #include "settings.h"
 #include "statement.h"
 
@@ -75,26 +68,10 @@ typedef struct SessionState
 	char	   *notify_channel;
 } SessionState;
 
-/*
- * How many jobs failed for one reason.  A reason has a status in it, which may
- * be any text: so many bytes tell reasons apart, so many reasons are counted
- * each, and the most frequent of them are shown.
- */
-#define REASON_BYTES	256
-#define MAX_REASONS		10000
-#define SHOWN_REASONS	20
-
-typedef struct Reason
-{
-	char		why[REASON_BYTES];	/* hash key; its first bytes */
-	uint64		jobs;
-} Reason;
-
 /* What is to be done, and what has been done */
 typedef struct Work
 {
 	Call	   *call;
-	uint64		query_id;		/* of the CALL, for pg_stat_activity */
 	SessionState session;		/* as the procedure began */
 	Oid			relid;			/* likewise */
 	JobsShape	shape;
@@ -102,34 +79,9 @@ typedef struct Work
 	size_t		count;
 	size_t		capacity;
 	size_t		found;			/* jobs read, also those not to be canceled */
-	size_t		total;			/* length of the work list as it began */
 	size_t		done;			/* items done, or put off behind the others */
-	uint64		canceled;
-	uint64		failed;
-	HTAB	   *reasons;		/* of Reason */
+	Progress	progress;
 } Work;
-
-/* Jobs of the work list that have been canceled, or have failed */
-static inline size_t
-jobs_tried(const Work *work)
-{
-	return work->total - (work->count - work->done);
-}
-
-/* A job failed; also a CancelObserver's function */
-static void
-count_failed(const pg_uuid_t *id, const char *why, void *arg)
-{
-	Work	   *work = arg;
-	bool		full = hash_get_num_entries(work->reasons) >= MAX_REASONS;
-	bool		found;
-	Reason	   *reason;
-
-	reason = hash_search(work->reasons, why, full ? HASH_FIND : HASH_ENTER, &found);
-	if (reason)
-		reason->jobs = found ? reason->jobs + 1 : 1;
-	work->failed++;
-}
 
 /* A place for one more item at the end of the work list */
 static WorkItem *
@@ -159,13 +111,13 @@ add_match(TupleTableSlot *row, void *arg)
 	{
 		char	   *why = psprintf(WHY_STATUS, job_status_text(relation, value, isnull));
 
-		count_failed(NULL, why, work);
+		progress_failed(&work->progress, why);
 		pfree(why);
 		return;
 	}
 	if (!DatumGetBool(row->tts_values[RESULT_MATCHES]))
 	{
-		count_failed(NULL, WHY_NO_MATCH, work);
+		progress_failed(&work->progress, WHY_NO_MATCH);
 		return;
 	}
 
@@ -213,17 +165,14 @@ static void
 build_work_list(Work *work)
 {
 	Request    *request = &work->call->request;
-	HASHCTL		ctl = {.keysize = REASON_BYTES, .entrysize = sizeof(Reason), .hcxt = work->call->context};
 
-	work->reasons = hash_create("pasqal_jobs reasons", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	request->wants_tids = may_use_tids(&work->call->relation);
 	statement_execute(STATEMENT_WORK_LIST, request, add_match, work);
 	request->wants_tids = false;
 	qsort(work->items, work->count, sizeof(WorkItem), compare_items);
 	if (request_lists_jobs(request))
 		for (size_t i = work->found; i < (size_t) request->filters.of[FILTER_ID].count; i++)
-			count_failed(NULL, WHY_NOT_FOUND, work);
-	work->total = work->count;
+			progress_failed(&work->progress, WHY_NOT_FOUND);
 	cancel_check_limit(request, work->count);
 }
 
@@ -341,7 +290,7 @@ put_off_or_count(const pg_uuid_t *id, const char *why, void *arg)
 
 	if (work->call->request.skip_locked || strcmp(why, WHY_LOCKED) != 0)
 	{
-		count_failed(id, why, work);
+		progress_failed(&work->progress, why);
 		return;
 	}
 	item = add_item(work);
@@ -379,7 +328,7 @@ list_chunk(Work *work, Request *request, size_t count)
 /*
  * Cancels the next jobs of the work list, and commits.  Locked jobs are waited
  * for, or put off.  SPI must be connected.  After an error work->done and
- * work->canceled are those of the last commit.
+ * work->progress are those of the last commit, but for jobs that failed.
  */
 static void
 cancel_chunk(Work *work, size_t count, bool wait)
@@ -407,123 +356,9 @@ cancel_chunk(Work *work, size_t count, bool wait)
 	MemoryContextDelete(chunk);
 	SEAM("before-commit");
 	SPI_commit();
-	work->canceled += canceled;
 	work->done += count;
-}
-
-/* Shows a text in pg_stat_activity, which by itself would end the CALL's query_id */
-static void
-report_activity(const Work *work, const char *activity)
-{
-	pgstat_report_activity(STATE_RUNNING, activity);
-	pgstat_report_query_id(work->query_id, true);
-}
-
-/* Shows in pg_stat_activity, in place of the statement, how far the work is */
-static void
-show_progress(const Work *work)
-{
-	char	   *batch = DatumGetCString(DirectFunctionCall1(uuid_out, work->call->request.batch));
-	char	   *activity = psprintf("CALL cancel_jobs_in_chunks('%s', ...) -- tried %zu of %zu jobs, canceled "
-									UINT64_FORMAT ", failed " UINT64_FORMAT,
-									batch, jobs_tried(work), work->total, work->canceled, work->failed);
-
-	report_activity(work, activity);
-	pfree(activity);
-	pfree(batch);
-}
-
-/*
- * Error context callback: what stays of a call that fails.  Warnings of
- * triggers show it, too.
- */
-static void
-committed_context(void *arg)
-{
-	const Work *work = arg;
-
-	if (jobs_tried(work) > 0)
-		errcontext("cancel_jobs_in_chunks, of which chunks with %zu of %zu jobs were committed, " UINT64_FORMAT " of these canceled",
-				   jobs_tried(work), work->total, work->canceled);
-}
-
-/* Reports how far the work has come, if a second has passed since last time */
-static void
-report_progress(const Work *work, instr_time start, instr_time *last)
-{
-	instr_time	now;
-	instr_time	since;
-	instr_time	total;
-
-	INSTR_TIME_SET_CURRENT(now);
-	since = now;
-	INSTR_TIME_SUBTRACT(since, *last);
-	if (INSTR_TIME_GET_DOUBLE(since) < 1.0 || work->done == work->count || jobs_tried(work) == 0)
-		return;
-	*last = now;
-
-	/* pauses are part of the time so far, and so of the estimate */
-	total = now;
-	INSTR_TIME_SUBTRACT(total, start);
-	ereport(NOTICE,
-			(errmsg("canceled " UINT64_FORMAT " of %zu jobs (%d %%), about %.0f s left",
-					work->canceled, work->total, (int) (jobs_tried(work) * 100.0 / work->total),
-					ceil(INSTR_TIME_GET_DOUBLE(total) / jobs_tried(work) * (work->count - work->done)))));
-}
-
-/* Orders reasons: the most frequent one first */
-static int
-compare_reasons(const ListCell *a, const ListCell *b)
-{
-	const Reason *ra = lfirst(a);
-	const Reason *rb = lfirst(b);
-
-	if (ra->jobs != rb->jobs)
-		return ra->jobs > rb->jobs ? -1 : 1;
-	return strcmp(ra->why, rb->why);
-}
-
-/* The notice at the end: how many jobs were canceled, and why others were not */
-static void
-report_end(const Work *work)
-{
-	List	   *reasons = NIL;
-	uint64		counted = 0;
-	uint64		shown = 0;
-	HASH_SEQ_STATUS status;
-	Reason	   *reason;
-	StringInfoData detail;
-	int			rest;
-
-	hash_seq_init(&status, work->reasons);
-	while ((reason = hash_seq_search(&status)) != NULL)
-	{
-		reasons = lappend(reasons, reason);
-		counted += reason->jobs;
-	}
-	list_sort(reasons, compare_reasons);
-
-	initStringInfo(&detail);
-	for (int i = 0; i < Min(list_length(reasons), SHOWN_REASONS); i++)
-	{
-		size_t		len;
-
-		reason = list_nth(reasons, i);
-		len = strlen(reason->why);
-		/* a character may have been cut */
-		appendStringInfo(&detail, "%s%.*s (" UINT64_FORMAT ").", i > 0 ? "\n" : "",
-						 pg_mbcliplen(reason->why, len, len), reason->why, reason->jobs);
-		shown += reason->jobs;
-	}
-	rest = list_length(reasons) - SHOWN_REASONS;
-	if (rest > 0)
-		appendStringInfo(&detail, "\n%s%d more reason%s (" UINT64_FORMAT ").",
-						 counted < work->failed ? "At least " : "", rest, rest > 1 ? "s" : "",
-						 work->failed - shown);
-	ereport(NOTICE,
-			(errmsg("jobs canceled: " UINT64_FORMAT ", failed: " UINT64_FORMAT,
-					work->canceled, work->failed),
-			 detail.len > 0 ? errdetail_internal("%s", detail.data) : 0));
+	work->progress.canceled += canceled;
+	work->progress.tried = work->progress.total - (work->count - work->done);
 }
 
 /*
@@ -571,14 +406,11 @@ gather_put_off(Work *work)
 static pg_noinline void
 cancel_chunks(Work *work, size_t chunk_size)
 {
+	Progress   *progress = &work->progress;
 	size_t		end = work->count;
 	size_t		before = SIZE_MAX;	/* jobs put off as they were last tried */
-	instr_time	start;
-	instr_time	last;
 
-	/* the estimate is about chunks, so the time of the list is not counted */
-	INSTR_TIME_SET_CURRENT(start);
-	last = start;
+	progress_start(progress, work->count);
 	check_session_state(work);
 	while (work->done < work->count)
 	{
@@ -590,14 +422,14 @@ cancel_chunks(Work *work, size_t chunk_size)
 			wait = end == before;
 			before = end;
 		}
-		show_progress(work);
+		progress_show(progress);
 		CHECK_FOR_INTERRUPTS();
 		cancel_chunk(work, wait ? 1 : Min(chunk_size, end - work->done), wait);
 		check_session_state(work);
-		report_progress(work, start, &last);
+		progress_notice(progress);
 		if (work->done < work->count)
 		{
-			show_progress(work);
+			progress_show(progress);
 			pause_between_chunks();
 			SEAM("between-chunks");
 		}
@@ -608,7 +440,7 @@ cancel_chunks(Work *work, size_t chunk_size)
 static void
 cancel_work_list(Work *work, size_t chunk_size)
 {
-	ErrorContextCallback context = {error_context_stack, committed_context, work};
+	ErrorContextCallback context = {error_context_stack, progress_context, &work->progress};
 
 	error_context_stack = &context;
 	PG_TRY();
@@ -617,11 +449,11 @@ cancel_work_list(Work *work, size_t chunk_size)
 	}
 	PG_CATCH();
 	{
-		report_activity(work, debug_query_string);
+		progress_show_call(&work->progress);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	report_activity(work, debug_query_string);
+	progress_show_call(&work->progress);
 	error_context_stack = context.previous;
 }
 
@@ -666,7 +498,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 				 errmsg("chunk_size must be greater than zero"),
 				 errhint("1000 jobs a chunk is the default.")));
 
-	work.query_id = pgstat_get_my_query_id();
+	progress_begin(&work.progress, call.request.batch);
 	work.session = session_state();
 
 	/* the work list, in a transaction of its own */
@@ -679,10 +511,10 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 	SPI_commit();
 
 	cancel_work_list(&work, chunk_size);
-	report_end(&work);
+	progress_end(&work.progress);
 
-	values[0] = Int64GetDatum((int64) work.canceled);
-	values[1] = Int64GetDatum((int64) work.failed);
+	values[0] = Int64GetDatum((int64) work.progress.canceled);
+	values[1] = Int64GetDatum((int64) work.progress.failed);
 	MemoryContextSwitchTo(call.before);
 	tuple = heap_form_tuple(result_desc, values, nulls);
 	call_end(&call);

@@ -32,6 +32,7 @@ OBJS = \
 	src/ledger.o \
 	src/arrays.o \
 	src/statement.o \
+	src/statement_text.o \
 	src/saved_plans.o \
 	src/response.o \
 	src/encoder.o \

@@ -32,7 +32,7 @@ call_begin(Call *call, const char *function, bool read_only)
 {
 	settings_check();
 	memset(call, 0, sizeof(*call));
-	call->before = CurrentMemoryContext;
+	call->oldcontext = CurrentMemoryContext;
 	call->context = AllocSetContextCreate(CurrentMemoryContext, "pasqal_jobs call",
 										  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(call->context);
@@ -239,6 +239,6 @@ call_end(Call *call)
 		jobs_relation_close(&call->relation);
 	if (call->connected)
 		SPI_finish();
-	MemoryContextSwitchTo(call->before);
+	MemoryContextSwitchTo(call->oldcontext);
 	MemoryContextDelete(call->context);
 }

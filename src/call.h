@@ -22,7 +22,7 @@
 
 typedef struct Call
 {
-	MemoryContext before;		/* current as the call began */
+	MemoryContext oldcontext;	/* current as the call began */
 	MemoryContext context;		/* for what lasts as long as the call */
 	JobsRelation relation;
 	Request		request;

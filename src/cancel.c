@@ -30,8 +30,8 @@
  * locked then, either.
  *
  * Jobs that are named by id get an answer in any case, so for them the second
- * step only says whether any looks locked; and of a long list it is read, once
- * the lock is held, which ids are in the batch.
+ * step only says whether one looks locked.  If the list is long, the step comes
+ * after the lock, and says which of the ids are in the batch, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,19 +49,19 @@
 #include "statement.h"
 
 /*
- * How often the UPDATE is repeated for jobs that it did not cancel although
+ * How often the UPDATE is tried again for jobs that it did not cancel although
  * they can be canceled at the second look.  Where no trigger or policy can keep
  * a job from the UPDATE, such a job had ended, or did not match, when the
- * UPDATE began, and came back.  After the last repeat it is reported as kept.
+ * UPDATE began, and came back.  After the last retry it is reported as kept.
  * A call that skips locked jobs tries as often to lock one that looks free.
  */
-#define MAX_REPEATS		3
+#define MAX_RETRIES		3
 
 /* A list of ids that is longer than this is compared with the batch first */
 #define LONG_LIST		50000
 
 /* One call */
-typedef struct Cancel
+typedef struct CancelState
 {
 	const JobsRelation *relation;
 	const Request *request;
@@ -74,23 +74,24 @@ typedef struct Cancel
 	bool		lock_ahead;		/* lock what is free before the UPDATE waits */
 	uint64		held;			/* rows locked so far */
 	uint64		strangers;		/* of them, jobs that were not entered */
-	bool		repeat;			/* jobs that can still be canceled stay open */
-	bool		came_back;		/* ... and there are some */
+	bool		retry;			/* jobs that can be canceled after all are to
+								 * be tried again */
+	bool		retry_needed;	/* ... and there are some */
 	LockView	locks;
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
-} Cancel;
+} CancelState;
 
 static void
-init_cancel(Cancel *call, const Request *request, bool named)
+init_cancel(CancelState *state, const Request *request, bool named)
 {
-	memset(call, 0, sizeof(*call));
-	call->relation = request->relation;
-	call->request = request;
-	call->named = named;
-	call->context = CurrentMemoryContext;
-	call->ledger = ledger_create(CurrentMemoryContext);
+	memset(state, 0, sizeof(*state));
+	state->relation = request->relation;
+	state->request = request;
+	state->named = named;
+	state->context = CurrentMemoryContext;
+	state->ledger = ledger_create(CurrentMemoryContext);
 }
 
 /*
@@ -113,32 +114,32 @@ cancel_check_limit(const Request *request, uint64 jobs)
 
 /* Notes whether a job that could be canceled looks locked by another transaction */
 static void
-note_lock(Cancel *call, TupleTableSlot *row)
+note_lock(CancelState *state, TupleTableSlot *row)
 {
-	if (!call->lock_ahead && !row->tts_isnull[RESULT_XMAX] &&
-		job_is_cancelable(job_status(call->relation, row->tts_values[RESULT_STATUS],
+	if (!state->lock_ahead && !row->tts_isnull[RESULT_XMAX] &&
+		job_is_cancelable(job_status(state->relation, row->tts_values[RESULT_STATUS],
 									 row->tts_isnull[RESULT_STATUS])))
-		call->lock_ahead = row_looks_locked(&call->locks,
-											DatumGetTransactionId(row->tts_values[RESULT_XMAX]));
+		state->lock_ahead = row_looks_locked(&state->locks,
+											 DatumGetTransactionId(row->tts_values[RESULT_XMAX]));
 }
 
 /* Why a job of a status that is not cancelable was not canceled */
 static const char *
-why_status(Cancel *call, Datum value, bool isnull)
+why_status(CancelState *state, Datum value, bool isnull)
 {
-	JobStatus	status = job_status(call->relation, value, isnull);
+	JobStatus	status = job_status(state->relation, value, isnull);
 	MemoryContext old;
 	const char *why;
 
-	if (status != JOB_STATUS_OTHER && call->why_status[status])
-		return call->why_status[status];
+	if (status != JOB_STATUS_OTHER && state->why_status[status])
+		return state->why_status[status];
 
-	old = MemoryContextSwitchTo(call->context);
-	why = psprintf(WHY_STATUS, job_status_text(call->relation, value, isnull));
+	old = MemoryContextSwitchTo(state->context);
+	why = psprintf(WHY_STATUS, job_status_text(state->relation, value, isnull));
 	MemoryContextSwitchTo(old);
 
 	if (status != JOB_STATUS_OTHER)
-		call->why_status[status] = why;
+		state->why_status[status] = why;
 	return why;
 }
 
@@ -146,23 +147,23 @@ why_status(Cancel *call, Datum value, bool isnull)
 static void
 enter_match(TupleTableSlot *row, void *arg)
 {
-	Cancel	   *call = arg;
+	CancelState *state = arg;
 	Datum		status = row->tts_values[RESULT_STATUS];
 	bool		status_null = row->tts_isnull[RESULT_STATUS];
 
 	if (row->tts_isnull[RESULT_ID])
 		return;					/* an answer needs an id */
-	note_lock(call, row);
-	ledger_enter(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]),
-				 call->look_at_all ||
-				 job_is_cancelable(job_status(call->relation, status, status_null)) ? NULL :
-				 why_status(call, status, status_null));
+	note_lock(state, row);
+	ledger_enter(state->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]),
+				 state->look_at_all ||
+				 job_is_cancelable(job_status(state->relation, status, status_null)) ? NULL :
+				 why_status(state, status, status_null));
 }
 
 /* Which ids of a list are in the batch */
 typedef struct Presence
 {
-	Cancel	   *call;
+	CancelState *state;
 	const FilterValues *ids;	/* sorted */
 	bool	   *present;		/* NULL if it is not asked for */
 } Presence;
@@ -174,7 +175,7 @@ note_presence(TupleTableSlot *row, void *arg)
 	const Presence *p = arg;
 	Datum	   *found;
 
-	note_lock(p->call, row);
+	note_lock(p->state, row);
 	if (row->tts_isnull[RESULT_ID] || p->present == NULL)
 		return;
 	found = bsearch(&row->tts_values[RESULT_ID], p->ids->values, p->ids->count,
@@ -190,10 +191,10 @@ note_presence(TupleTableSlot *row, void *arg)
  * none; the others have their answer.
  */
 static void
-enter_listed(Cancel *call, Request *request)
+enter_listed(CancelState *state, Request *request)
 {
 	FilterValues *ids = &request->filters.of[FILTER_ID];
-	Presence	p = {call, ids, NULL};
+	Presence	p = {state, ids, NULL};
 	int			kept = 0;
 
 	if (ids->count > LONG_LIST)
@@ -203,10 +204,10 @@ enter_listed(Cancel *call, Request *request)
 		for (int i = 1; i < ids->count; i++)
 			Assert(filter_compare_ids(&ids->values[i - 1], &ids->values[i]) <= 0);
 		memset(&batch.filters, 0, sizeof(batch.filters));
-		p.present = MemoryContextAllocZero(call->context, ids->count);
+		p.present = MemoryContextAllocZero(state->context, ids->count);
 		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);
 	}
-	else if (ids->count > 1 && !call->lock_ahead && call->relation->shows_xmax && !request->read_only)
+	else if (ids->count > 1 && !state->lock_ahead && state->relation->shows_xmax && !request->read_only)
 		statement_execute(STATEMENT_MATCH, request, note_presence, &p);
 
 	for (int i = 0; i < ids->count; i++)
@@ -214,11 +215,11 @@ enter_listed(Cancel *call, Request *request)
 		CHECK_FOR_INTERRUPTS();
 		if (p.present && !p.present[i])
 		{
-			if (call->named)
-				ledger_enter(call->ledger, DatumGetUUIDP(ids->values[i]), WHY_NOT_FOUND);
+			if (state->named)
+				ledger_enter(state->ledger, DatumGetUUIDP(ids->values[i]), WHY_NOT_FOUND);
 			continue;
 		}
-		ledger_enter(call->ledger, DatumGetUUIDP(ids->values[i]), NULL);
+		ledger_enter(state->ledger, DatumGetUUIDP(ids->values[i]), NULL);
 		ids->values[kept++] = ids->values[i];
 	}
 	ids->count = kept;
@@ -236,41 +237,41 @@ is_canceled(const Request *request, Datum status, bool isnull)
 
 /* A row of STATEMENT_CANCEL: the fields of a response */
 static void
-strike_off(TupleTableSlot *row, void *arg)
+note_canceled(TupleTableSlot *row, void *arg)
 {
-	Cancel	   *call = arg;
+	CancelState *state = arg;
 
 	/* a trigger may have given the job another status; look at it later */
-	if (!is_canceled(call->request, row->tts_values[COLUMN_STATUS],
+	if (!is_canceled(state->request, row->tts_values[COLUMN_STATUS],
 					 row->tts_isnull[COLUMN_STATUS]))
 		return;
 
 	if (!row->tts_isnull[COLUMN_ID])
-		ledger_strike_off(call->ledger, DatumGetUUIDP(row->tts_values[COLUMN_ID]));
-	call->canceled++;
-	cancel_check_limit(call->request, call->canceled);
-	call->observer->canceled(row, call->observer->arg);
+		ledger_answer(state->ledger, DatumGetUUIDP(row->tts_values[COLUMN_ID]));
+	state->canceled++;
+	cancel_check_limit(state->request, state->canceled);
+	state->observer->canceled(row, state->observer->arg);
 }
 
 /* A row of STATEMENT_LOCK */
 static void
 note_held(TupleTableSlot *row, void *arg)
 {
-	Cancel	   *call = arg;
+	CancelState *state = arg;
 
-	call->held++;
+	state->held++;
 	if (row->tts_isnull[RESULT_ID] ||
-		!ledger_hold(call->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID])))
-		call->strangers++;
+		!ledger_hold(state->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID])))
+		state->strangers++;
 }
 
 /* Locks the jobs of the request that no other transaction has locked */
 static void
-lock_free(Cancel *call, const Request *request)
+lock_free(CancelState *state, const Request *request)
 {
-	ledger_rewind(call->ledger);
-	statement_execute(STATEMENT_LOCK, request, note_held, call);
-	ledger_rewind(call->ledger);
+	ledger_rewind(state->ledger);
+	statement_execute(STATEMENT_LOCK, request, note_held, state);
+	ledger_rewind(state->ledger);
 	SEAM("after-lock-rows");
 }
 
@@ -283,42 +284,42 @@ lock_free(Cancel *call, const Request *request)
  * others, for whose jobs the UPDATE would wait; or if xmax cannot be seen.
  */
 static void
-cancel_held(Cancel *call, const Request *request)
+cancel_held(CancelState *state, const Request *request)
 {
 	Request		held = *request;
 
-	memset(&call->locks, 0, sizeof(call->locks));
+	memset(&state->locks, 0, sizeof(state->locks));
 	held.held_by = GetCurrentTransactionId();
-	if (call->relation->shows_xmax && !call->relation->may_keep &&
-		!may_be_multixact(&call->locks, held.held_by))
-		statement_execute(STATEMENT_CANCEL, &held, strike_off, call);
+	if (state->relation->shows_xmax && !state->relation->update_may_skip &&
+		!may_be_multixact(&state->locks, held.held_by))
+		statement_execute(STATEMENT_CANCEL, &held, note_canceled, state);
 
 	held.held_by = InvalidTransactionId;
 	held.tids.count = 0;
-	held.filters.of[FILTER_ID] = ledger_ids(call->ledger, true);
+	held.filters.of[FILTER_ID] = ledger_ids(state->ledger, true);
 	if (request_lists_jobs(&held))
-		statement_execute(STATEMENT_CANCEL, &held, strike_off, call);
+		statement_execute(STATEMENT_CANCEL, &held, note_canceled, state);
 }
 
 /* Cancels the jobs of the request, in the way that its locked_jobs wants */
 static void
-cancel_requested(Cancel *call, const Request *request)
+cancel_requested(CancelState *state, const Request *request)
 {
-	uint64		held_before = call->held;
+	uint64		held_before = state->held;
 
-	if (call->lock_ahead)
-		lock_free(call, request);
+	if (state->lock_ahead)
+		lock_free(state, request);
 	if (!request->skip_locked)
-		statement_execute(STATEMENT_CANCEL, request, strike_off, call);
-	else if (call->held > held_before)
-		cancel_held(call, request);
+		statement_execute(STATEMENT_CANCEL, request, note_canceled, state);
+	else if (state->held > held_before)
+		cancel_held(state, request);
 }
 
 /* Only the jobs that are still open stay in the filter id, maybe none */
 static void
-list_open(const Cancel *call, Request *request)
+list_open(const CancelState *state, Request *request)
 {
-	request->filters.of[FILTER_ID] = ledger_ids(call->ledger, false);
+	request->filters.of[FILTER_ID] = ledger_ids(state->ledger, false);
 }
 
 /*
@@ -329,17 +330,17 @@ list_open(const Cancel *call, Request *request)
  * place of one.
  */
 static void
-cancel_in_place(Cancel *call, Request *request)
+cancel_in_place(CancelState *state, Request *request)
 {
 	Request		places = *request;
 
 	Assert(request->skip_locked);
 	places.filters.of[FILTER_ID].count = 0;
-	lock_free(call, &places);
-	if (call->held > 0 && call->strangers == 0)
-		cancel_held(call, &places);
+	lock_free(state, &places);
+	if (state->held > 0 && state->strangers == 0)
+		cancel_held(state, &places);
 	request->tids.count = 0;
-	list_open(call, request);
+	list_open(state, request);
 }
 
 /*
@@ -347,11 +348,11 @@ cancel_in_place(Cancel *call, Request *request)
  * it could not be locked; but a policy may have hidden it from that.
  */
 static const char *
-why_left(Cancel *call, const pg_uuid_t *id, Datum xmax, bool xmax_null)
+why_left(CancelState *state, const pg_uuid_t *id, Datum xmax, bool xmax_null)
 {
-	if (!call->request->skip_locked || ledger_is_held(call->ledger, id) ||
-		(call->relation->has_policies && !xmax_null &&
-		 !row_looks_locked(&call->locks, DatumGetTransactionId(xmax))))
+	if (!state->request->skip_locked || ledger_is_held(state->ledger, id) ||
+		(state->relation->has_policies && !xmax_null &&
+		 !row_looks_locked(&state->locks, DatumGetTransactionId(xmax))))
 		return WHY_KEPT;
 	return WHY_LOCKED;
 }
@@ -360,7 +361,7 @@ why_left(Cancel *call, const pg_uuid_t *id, Datum xmax, bool xmax_null)
 static void
 settle(TupleTableSlot *row, void *arg)
 {
-	Cancel	   *call = arg;
+	CancelState *state = arg;
 	Datum		status = row->tts_values[RESULT_STATUS];
 	bool		status_null = row->tts_isnull[RESULT_STATUS];
 	const pg_uuid_t *id;
@@ -369,22 +370,22 @@ settle(TupleTableSlot *row, void *arg)
 	if (row->tts_isnull[RESULT_ID])
 		return;
 	id = DatumGetUUIDP(row->tts_values[RESULT_ID]);
-	if (!job_is_cancelable(job_status(call->relation, status, status_null)))
-		why = why_status(call, status, status_null);
+	if (!job_is_cancelable(job_status(state->relation, status, status_null)))
+		why = why_status(state, status, status_null);
 	else if (DatumGetBool(row->tts_values[RESULT_MATCHES]))
 	{
-		if (call->repeat && !ledger_is_held(call->ledger, id))
+		if (state->retry && !ledger_is_held(state->ledger, id))
 		{
-			call->came_back = true;
+			state->retry_needed = true;
 			return;
 		}
-		why = why_left(call, id, row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]);
+		why = why_left(state, id, row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]);
 	}
-	else if (call->named)
+	else if (state->named)
 		why = WHY_NO_MATCH;
 	else
 		return;					/* edited meanwhile; it no longer matches */
-	ledger_settle(call->ledger, id, why);
+	ledger_settle(state->ledger, id, why);
 }
 
 /*
@@ -392,55 +393,55 @@ settle(TupleTableSlot *row, void *arg)
  * back, or could not be locked and look free.
  */
 static void
-look_at_open(Cancel *call, const Request *request)
+look_at_open(CancelState *state, const Request *request)
 {
 	Request		again = *request;
-	bool		repeat = request->skip_locked || !call->relation->may_keep;
+	bool		retry = request->skip_locked || !state->relation->update_may_skip;
 
-	for (int repeats = 0; ledger_count(call->ledger, false) > 0; repeats++)
+	for (int retries = 0; ledger_count(state->ledger, false) > 0; retries++)
 	{
-		uint64		held_before = call->held;
+		uint64		held_before = state->held;
 
-		list_open(call, &again);
-		call->repeat = repeat && repeats < MAX_REPEATS;
-		call->came_back = false;
-		memset(&call->locks, 0, sizeof(call->locks));
+		list_open(state, &again);
+		state->retry = retry && retries < MAX_RETRIES;
+		state->retry_needed = false;
+		memset(&state->locks, 0, sizeof(state->locks));
 		SEAM("before-look");
-		statement_execute(STATEMENT_LOOK, &again, settle, call);
-		if (!call->came_back)
+		statement_execute(STATEMENT_LOOK, &again, settle, state);
+		if (!state->retry_needed)
 			return;
 		SEAM("before-repeat");
-		list_open(call, &again);	/* not those that a trigger has kept */
-		cancel_requested(call, &again);
-		repeat = !request->skip_locked || call->held > held_before;
+		list_open(state, &again);	/* not those that a trigger has kept */
+		cancel_requested(state, &again);
+		retry = !request->skip_locked || state->held > held_before;
 	}
 }
 
 /* Enters the jobs that the call answers for, and takes the lock of the batch */
 static void
-enter_jobs(Cancel *call, Request *request, bool listed)
+enter_jobs(CancelState *state, Request *request, bool listed)
 {
 	bool		lockless = request->filters.none_match ||
 	(listed && request->filters.of[FILTER_ID].count == 1);
 	BatchLock	lock = lockless ? BATCH_LOCK_TAKEN :
 	batch_lock(request->relation, request->batch, listed);
 
-	call->look_at_all = lock == BATCH_LOCK_BUSY;
-	call->lock_ahead = request->skip_locked ||
+	state->look_at_all = lock == BATCH_LOCK_BUSY;
+	state->lock_ahead = request->skip_locked ||
 		(lock == BATCH_LOCK_WAITED && request->relation->shows_xmax);
 	SEAM("after-lock");
 	if (listed)
-		enter_listed(call, request);
+		enter_listed(state, request);
 	else
-		statement_execute(STATEMENT_MATCH, request, enter_match, call);
+		statement_execute(STATEMENT_MATCH, request, enter_match, state);
 	SEAM("after-match");
 	if (lock == BATCH_LOCK_BUSY)
 	{
 		(void) batch_lock(request->relation, request->batch, true);
-		call->lock_ahead = call->lock_ahead || request->relation->shows_xmax;
+		state->lock_ahead = state->lock_ahead || request->relation->shows_xmax;
 	}
 	else if (!listed && !request->skip_locked)
-		cancel_check_limit(request, ledger_count(call->ledger, false));
+		cancel_check_limit(request, ledger_count(state->ledger, false));
 }
 
 /*
@@ -459,38 +460,38 @@ cancel(const Request *request, CancelScope scope, const CancelObserver *observer
 {
 	Request		narrowed = *request;
 	bool		listed = request_lists_jobs(request);
-	Cancel		call;
+	CancelState state;
 
-	init_cancel(&call, request, listed && scope == CANCEL_CALL);
-	call.observer = observer;
-	enter_jobs(&call, &narrowed, listed);
+	init_cancel(&state, request, listed && scope == CANCEL_CALL);
+	state.observer = observer;
+	enter_jobs(&state, &narrowed, listed);
 
 	if (observer->expect)
-		observer->expect(ledger_count(call.ledger, false), observer->arg);
+		observer->expect(ledger_count(state.ledger, false), observer->arg);
 	SEAM("before-update");
 
 	if (narrowed.tids.count > 0 && request_lists_jobs(&narrowed))
 	{
-		cancel_in_place(&call, &narrowed);
+		cancel_in_place(&state, &narrowed);
 		SEAM("between-updates");
 	}
 
 	/* without its ids a request would be for the whole batch */
 	if (!listed || request_lists_jobs(&narrowed))
-		cancel_requested(&call, &narrowed);
+		cancel_requested(&state, &narrowed);
 	SEAM("after-update");
 
-	look_at_open(&call, &narrowed);
+	look_at_open(&state, &narrowed);
 
-	ledger_report(call.ledger, call.named ? WHY_NOT_FOUND : NULL,
+	ledger_report(state.ledger, state.named ? WHY_NOT_FOUND : NULL,
 				  observer->not_canceled, observer->arg);
-	return call.canceled;
+	return state.canceled;
 }
 
 /* A preview under way */
 typedef struct Preview
 {
-	Cancel		call;			/* for what it shares with a cancel */
+	CancelState state;			/* for what it shares with a cancel */
 	PreviewCallback callback;
 	void	   *arg;
 } Preview;
@@ -505,11 +506,11 @@ foresee(TupleTableSlot *row, void *arg)
 
 	if (row->tts_isnull[RESULT_ID])
 		return;
-	if (!job_is_cancelable(job_status(p->call.relation, status.value, status.isnull)))
-		why = why_status(&p->call, status.value, status.isnull);
-	else if (p->call.named && !DatumGetBool(row->tts_values[RESULT_MATCHES]))
+	if (!job_is_cancelable(job_status(p->state.relation, status.value, status.isnull)))
+		why = why_status(&p->state, status.value, status.isnull);
+	else if (p->state.named && !DatumGetBool(row->tts_values[RESULT_MATCHES]))
 		why = WHY_NO_MATCH;
-	ledger_strike_off(p->call.ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]));
+	ledger_answer(p->state.ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]));
 	p->callback(DatumGetUUIDP(row->tts_values[RESULT_ID]), status, why, p->arg);
 }
 
@@ -537,12 +538,12 @@ preview(const Request *request, PreviewCallback callback, void *arg)
 	Request		narrowed = *request;
 	bool		named = request_lists_jobs(request);
 
-	init_cancel(&p.call, request, named);
+	init_cancel(&p.state, request, named);
 	if (named)
-		enter_listed(&p.call, &narrowed);
+		enter_listed(&p.state, &narrowed);
 	if (!named)
 		statement_execute(STATEMENT_MATCH, request, foresee, &p);
 	else if (request_lists_jobs(&narrowed))
 		statement_execute(STATEMENT_LOOK, &narrowed, foresee, &p);
-	ledger_report(p.call.ledger, WHY_NOT_FOUND, foresee_missing, &p);
+	ledger_report(p.state.ledger, WHY_NOT_FOUND, foresee_missing, &p);
 }

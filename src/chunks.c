@@ -152,7 +152,7 @@ compare_items(const void *a, const void *b)
 static bool
 may_use_tids(const JobsRelation *relation)
 {
-	return !relation->may_keep && relation->shows_xmax && enable_tidscan &&
+	return !relation->update_may_skip && relation->shows_xmax && enable_tidscan &&
 		plan_cache_mode != PLAN_CACHE_MODE_FORCE_GENERIC_PLAN &&
 		GetConfigOption("citus.shard_count", true, false) == NULL;
 }
@@ -515,7 +515,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 
 	values[0] = Int64GetDatum((int64) work.progress.canceled);
 	values[1] = Int64GetDatum((int64) work.progress.failed);
-	MemoryContextSwitchTo(call.before);
+	MemoryContextSwitchTo(call.oldcontext);
 	tuple = heap_form_tuple(result_desc, values, nulls);
 	call_end(&call);
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));

@@ -43,7 +43,7 @@ typedef enum JobColumn
 	COLUMN_COUNT
 } JobColumn;
 
-/* The columns that a cancel writes */
+/* The columns that a cancel writes; what it writes there is in statement_text.c */
 #define WRITTEN_COUNT	3
 extern const JobColumn written_columns[WRITTEN_COUNT];
 

@@ -45,6 +45,7 @@ jobs_privileges_check(const JobsRelation *relation, LOCKMODE lockmode)
 	JobColumn	fields[FIELD_COUNT];
 	const char *name;
 	const char *user;
+	const char *written = "";
 
 	for (int c = 0; c < FIELD_COUNT; c++)
 		fields[c] = c;
@@ -55,15 +56,15 @@ jobs_privileges_check(const JobsRelation *relation, LOCKMODE lockmode)
 
 	name = jobs_relation_name(relation);
 	user = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	for (int i = 0; i < WRITTEN_COUNT; i++)
+		written = psprintf("%s%s%s", written, i > 0 ? ", " : "", job_columns[written_columns[i]].name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 relation->shape.relkind == RELKIND_VIEW ?
-			 errmsg("permission denied for view %s", RelationGetRelationName(relation->rel)) :
-			 relation->shape.relkind == RELKIND_FOREIGN_TABLE ?
-			 errmsg("permission denied for foreign table %s", RelationGetRelationName(relation->rel)) :
-			 errmsg("permission denied for table %s", RelationGetRelationName(relation->rel)),
+			 errmsg("permission denied for %s %s",
+					relation->shape.relkind == RELKIND_VIEW ? "view" :
+					relation->shape.relkind == RELKIND_FOREIGN_TABLE ? "foreign table" : "table",
+					RelationGetRelationName(relation->rel)),
 			 preview ?
 			 errhint("A preview needs: GRANT SELECT ON %s TO %s;", name, user) :
-			 errhint("A cancel needs: GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON %s TO %s;",
-					 name, user)));
+			 errhint("A cancel needs: GRANT SELECT, UPDATE (%s) ON %s TO %s;", written, name, user)));
 }

@@ -178,7 +178,7 @@ learn(JobsRelation *relation, bool again)
 	/* policies and privileges differ by user, so these are not remembered */
 	relation->has_policies = relation->has_row_security &&
 		check_enable_rls(relation->relid, InvalidOid, true) == RLS_ENABLED;
-	relation->may_keep = relation->may_keep || relation->has_policies;
+	relation->update_may_skip = relation->update_may_skip || relation->has_policies;
 	relation->shows_xmax = relation->row_locks != ROW_LOCKS_NONE &&
 		pg_class_aclcheck(relation->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }

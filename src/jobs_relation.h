@@ -32,9 +32,9 @@ typedef struct JobsRelation
 	Oid			relid;
 	uint64		version;		/* another number after each look at it */
 	uint64		seen;			/* count of invalidations at the last look */
-	bool		may_keep;		/* a trigger, policy or rule of it may keep a
-								 * row from this user's UPDATE; or we cannot
-								 * tell */
+	bool		update_may_skip;	/* a trigger, policy or rule of it may
+									 * keep a row from this user's UPDATE; or
+									 * we cannot tell */
 	bool		has_row_security;
 	bool		has_children;	/* partitions, or by inheritance */
 	RowLocks	row_locks;

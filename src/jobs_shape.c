@@ -17,15 +17,12 @@
 
 #include "jobs_relation.h"
 
-/*
- * The name of a column's type as an error shows it.  For a column with labels
- * any enum that has them, text and varchar serve, too.
- */
+/* The types that a column may have, as an error shows them */
 static const char *
 wanted_type(const JobColumnDef *column)
 {
 	if (column->kind == KIND_LABEL)
-		return label_sets[column->labels].type_name;
+		return psprintf("%s, text, varchar, or another enum", label_sets[column->labels].type_name);
 	return format_type_be(column_types[column->kind]);
 }
 
@@ -46,14 +43,8 @@ report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" of relation \"%s\" has type %s",
 					column->name, jobs_relation_display_name(rel), format_type_be(type)),
-			 reason[0] ?
-			 errdetail("A jobs relation needs a column \"%s\" of type %s, of another enum with its labels, of text or varchar.  %s",
-					   column->name, wanted_type(column), reason) :
-			 column->kind == KIND_LABEL ?
-			 errdetail("A jobs relation needs a column \"%s\" of type %s, of another enum with its labels, of text or varchar.",
-					   column->name, wanted_type(column)) :
-			 errdetail("A jobs relation needs a column \"%s\" of type %s.",
-					   column->name, wanted_type(column)),
+			 errdetail("A jobs relation needs a column \"%s\" of type %s.%s%s",
+					   column->name, wanted_type(column), reason[0] ? "  " : "", reason),
 			 is_written ?
 			 errhint("Change the column; a cancel writes it, so a view cannot cast it.") :
 			 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));
@@ -61,7 +52,7 @@ report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 
 /* Could anything of the relation, its policies apart, keep a row from an UPDATE? */
 static bool
-may_keep_rows(Relation rel)
+update_may_skip_rows(Relation rel)
 {
 	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
@@ -101,7 +92,7 @@ jobs_shape_check(JobsRelation *relation, bool again)
 				 errdetail_relkind_not_supported(shape->relkind),
 				 errhint("Set pasqal_jobs.jobs_table to the relation that holds the jobs, or make one with create_jobs_table().")));
 
-	relation->may_keep = may_keep_rows(rel);
+	relation->update_may_skip = update_may_skip_rows(rel);
 	relation->has_row_security = rel->rd_rel->relrowsecurity;
 	relation->has_children = shape->relkind == RELKIND_PARTITIONED_TABLE || rel->rd_rel->relhassubclass;
 	relation->row_locks = row_locks_of(relation->relid, shape->relkind);

@@ -43,7 +43,7 @@ typedef struct LedgerEntry
 	pg_uuid_t	id;
 
 	/*
-	 * NULL or HELD: open.  STRUCK_OFF: canceled, or else answered.  Otherwise
+	 * NULL or HELD: open.  ANSWERED: canceled, or else answered.  Otherwise
 	 * why the job was not canceled; the text belongs to the caller.
 	 */
 	const char *outcome;
@@ -60,7 +60,7 @@ struct Ledger
 	LedgerIndex_hash *index;	/* by id; made when it is first needed */
 };
 
-static const char STRUCK_OFF[] = "struck off";
+static const char ANSWERED[] = "answered";
 static const char HELD[] = "held";	/* this transaction has locked the job's
 									 * row */
 
@@ -190,18 +190,18 @@ ledger_is_held(Ledger *ledger, const pg_uuid_t *id)
 }
 
 /*
- * ledger_strike_off
+ * ledger_answer
  *
  * Notes that a job was answered.  Nothing is noted of a job that was not
  * entered, since it came later.
  */
 void
-ledger_strike_off(Ledger *ledger, const pg_uuid_t *id)
+ledger_answer(Ledger *ledger, const pg_uuid_t *id)
 {
 	LedgerEntry *entry = next_entry(ledger, id);
 
 	if (entry)
-		entry->outcome = STRUCK_OFF;
+		entry->outcome = ANSWERED;
 }
 
 /* ledger_settle: the outcome of a job that is still open */
@@ -281,7 +281,7 @@ ledger_report(Ledger *ledger, const char *outcome_of_open,
 
 		if (is_open(entry))
 			entry->outcome = outcome_of_open;
-		if (entry->outcome != NULL && entry->outcome != STRUCK_OFF)
+		if (entry->outcome != NULL && entry->outcome != ANSWERED)
 			ledger->entries[count++] = *entry;
 	}
 

@@ -16,7 +16,7 @@ typedef struct Ledger Ledger;
 
 extern Ledger *ledger_create(MemoryContext context);
 extern void ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome);
-extern void ledger_strike_off(Ledger *ledger, const pg_uuid_t *id);
+extern void ledger_answer(Ledger *ledger, const pg_uuid_t *id);
 extern void ledger_settle(Ledger *ledger, const pg_uuid_t *id, const char *outcome);
 extern void ledger_rewind(Ledger *ledger);
 extern bool ledger_hold(Ledger *ledger, const pg_uuid_t *id);

@@ -60,7 +60,7 @@ cancel_jobs(PG_FUNCTION_ARGS)
 	call_read_arguments(&call, fcinfo);
 	call_open(&call);
 
-	output_init(&result, call.before, jsonb_encoder.limit, response_too_large);
+	output_init(&result, call.oldcontext, jsonb_encoder.limit, response_too_large);
 	call_notify(&call, response_of_cancel(&call.request, &jsonb_encoder, &result));
 
 	call_end(&call);

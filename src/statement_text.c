@@ -368,4 +368,3 @@ statement_build(Statement *statement)
 			break;
 	}
 }
-

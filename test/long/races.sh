@@ -41,13 +41,13 @@ cancel.c|locked = single \x7c{2} batch_lock\([^;]*;|locked = true;
 cancel.c|call\.look_at_all = !locked;|
 cancel.c|\tlook_at_open\(&call, &narrowed\);|
 cancel.c|MAX_REPEATS\s+\K3|0
-cancel.c|repeats < MAX_REPEATS && !call->relation->may_keep|false
+cancel.c|repeats < MAX_REPEATS && !call->relation->update_may_skip|false
 cancel.c|statement_execute\(STATEMENT_CANCEL, \K&again|call->request
 cancel.c|else if \(call->named\)\s+why = WHY_NO_MATCH;|
 cancel.c|\trequest->tids\.count = 0;|
 chunks.c|relation->relid != work->relid|false
 chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
-ledger.c|if \(entry\)\s+entry->outcome = STRUCK_OFF;|if (entry && entry->outcome == NULL) entry->outcome = STRUCK_OFF;
+ledger.c|if \(entry\)\s+entry->outcome = ANSWERED;|if (entry && entry->outcome == NULL) entry->outcome = ANSWERED;
 statement.c|jobs_relation_verify\(request->relation\);\s+\}|}
 statement.c|append_sql\(statement, " AND \(j\.status OPERATOR\(pg_catalog\.=\) 'PENDING'"\s+" OR j\.status OPERATOR\(pg_catalog\.=\) 'RUNNING'\)"\);|
 statement.c|append_conditions\(statement, FILTER_COUNT\);(?=\s+if \(request->tids)|append_conditions(statement, FILTER_USER_ID);

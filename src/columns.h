@@ -1,16 +1,54 @@
 /*-------------------------------------------------------------------------
  *
  * columns.h
- *	  The columns of a jobs relation and the fields of a response.
+ *	  The columns of a jobs relation and the fields of a response, and the
+ *	  labels of the API's enumerations.
  *
- * Both are one table: a field of the response is the column of its name.
+ * Columns and fields are one table: a field of the response is the column of
+ * its name.  The install script has the labels, too, for its types.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef PASQAL_JOBS_COLUMNS_H
 #define PASQAL_JOBS_COLUMNS_H
 
-#include "labels.h"
+typedef enum JobStatus
+{
+	JOB_PENDING,
+	JOB_RUNNING,
+	JOB_DONE,
+	JOB_ERROR,
+	JOB_CANCELED,
+	JOB_STATUS_OTHER			/* null, or a label that is not the API's */
+} JobStatus;
+
+#define MAX_LABELS		5
+
+/* An enumeration: the name of its type and the labels of its members */
+typedef struct Labels
+{
+	const char *type_name;
+	int			count;
+	const char *label[MAX_LABELS];
+	bool		required[MAX_LABELS];	/* a column's enum must have it */
+} Labels;
+
+typedef enum LabelSet
+{
+	LABELS_OF_STATUS,			/* indexed by JobStatus */
+	LABELS_OF_ORIGIN
+} LabelSet;
+
+#define LABEL_SET_COUNT	(LABELS_OF_ORIGIN + 1)
+
+extern const Labels label_sets[LABEL_SET_COUNT];	/* indexed by LabelSet */
+
+/* A cancel takes a job from one of two states */
+static inline bool
+job_is_cancelable(JobStatus status)
+{
+	return status == JOB_PENDING || status == JOB_RUNNING;
+}
 
 /*
  * The columns, in the order in which the API documents its fields.  The first

@@ -12,7 +12,7 @@
 #include "nodes/pg_list.h"
 #include "utils/catcache.h"
 
-#include "labels.h"
+#include "columns.h"
 
 typedef struct LabelColumn
 {

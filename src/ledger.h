@@ -10,7 +10,7 @@
 
 #include "utils/uuid.h"
 
-#include "filter_values.h"
+#include "filters.h"
 
 typedef struct Ledger Ledger;
 

@@ -9,7 +9,7 @@
 #ifndef PASQAL_JOBS_REQUEST_H
 #define PASQAL_JOBS_REQUEST_H
 
-#include "filter_values.h"
+#include "filters.h"
 
 typedef struct Request
 {

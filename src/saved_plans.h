@@ -10,7 +10,7 @@
 
 #include "executor/spi.h"
 
-#include "filter_values.h"
+#include "filters.h"
 
 /* What the text of a statement depends on, besides the relation's version */
 typedef struct PlanKey

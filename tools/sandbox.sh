@@ -181,9 +181,11 @@ INSTALL='
 	session=
 	conf=/etc/postgresql-common/createcluster.d/pasqal_jobs_sandbox.conf
 
-	# apt says what it does in a line for each package; here they are counted
+	# apt says what it does in a line for each package; here they are counted.
+	# That no line is there yet is no error, and must not end the installation.
 	progress() {
 		local total line stage
+		set +e
 		while sleep 10 && [ -d "/proc/$$" ]; do
 			total=$(sed -n "s/.* \([0-9]*\) newly installed,.*/\1/p" "$log.part")
 			for stage in "Setting up /set up" "Unpacking /unpacked" "Get:/fetched"; do
@@ -201,7 +203,7 @@ INSTALL='
 			progress &
 			progress=$!
 			$session apt-get -q -o DPkg::Lock::Timeout=600 "$@" >"$log.part" 2>&1 || status=$?
-			kill $progress
+			kill $progress 2>/dev/null || true
 			cat "$log.part" >>"$log"
 			[ $status != 0 ] && grep -q "Could not get lock" "$log.part" || return $status
 			sleep 2

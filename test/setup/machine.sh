@@ -68,6 +68,7 @@ case_bare() {
 	check "what is installed is said before, with its size" \
 		said '^== the packages need [0-9]+ MB of disk and stay installed'
 	check "and that there will be no cluster" said '^== no database cluster is made; pg_createcluster'
+	check "how far it is, is said meanwhile" said '^== apt-get: [0-9]+ of [0-9]+ (fetched|unpacked|set up)'
 	check "apt's own lines are not shown" eval '! said "^(Unpacking|Setting up|Get:)"'
 	check "no cluster was made" no_cluster
 	check "neither clang nor LLVM's tools are installed" eval '! dpkg-query -W "clang-*" "llvm-*-dev" 2>/dev/null | grep -q .'

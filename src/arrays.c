@@ -9,7 +9,7 @@
 
 #include "arrays.h"
 
-/* grow_array: an array that is full, with more room; capacity 0: a new array in context */
+/* grow_array: doubles an array that is full; NULL: makes one in context */
 void *
 grow_array(MemoryContext context, void *array, size_t *capacity, size_t size)
 {

@@ -4,9 +4,9 @@
  *	  The lock that keeps cancels of one batch from deadlocking.
  *
  * Two UPDATEs that meet the same rows in different orders deadlock, and the
- * order is the planner's: by one index or another, by bitmap, by the versions
- * in a page.  So a cancel that may lock more than one row first takes a lock
- * of its batch, and two cancels of a batch run one after the other.
+ * order depends on the plan and on where the versions of rows are.  So a
+ * cancel that may lock more than one row first takes a lock of its batch, and
+ * two cancels of a batch run one after the other.
  *
  * It is an advisory lock in a key space of its own: pg_locks shows the
  * relation as classid, the hash of the batch as objid, and BATCH_LOCK_SPACE as
@@ -73,7 +73,7 @@ may_cancel(const Level *level)
 	return true;
 }
 
-/* Does something else take the place of an UPDATE of the view? */
+/* Does a trigger or rule take the place of an UPDATE of the view? */
 static bool
 is_instead(Relation view)
 {
@@ -87,11 +87,11 @@ is_instead(Relation view)
 }
 
 /*
- * Goes down from a view to the relation that an automatic update of it writes.
- * Returns false if there is none, or if the columns that a cancel writes may
- * not be written there.  So a view of one's own cannot block the cancels of a
- * table that one may not cancel in.  Below a view with security_invoker it is
- * the caller who must have the right, also if another view is above it.
+ * Goes from an auto-updatable view to the relation below.  Returns false if
+ * there is none, or if the columns that a cancel writes may not be written
+ * there.  So nobody's view can block the cancels of a table in which its owner
+ * may not cancel.  Below a view with security_invoker the caller needs the
+ * right, also if another view is above it.
  */
 static bool
 go_below(Relation view, Level *level)
@@ -119,7 +119,7 @@ go_below(Relation view, Level *level)
 	return true;
 }
 
-/* Does a relation have this column from a parent?  It costs little to see */
+/* Is the column inherited?  This is cheap to see */
 static bool
 is_inherited(Oid relid, const char *column)
 {
@@ -134,8 +134,8 @@ is_inherited(Oid relid, const char *column)
 }
 
 /*
- * The relation that a partition, or a child of inheritance, has a column from,
- * or InvalidOid.  Of several parents it is the first.
+ * The first parent of a partition, or of a child that inherits this column; or
+ * InvalidOid.
  */
 static Oid
 parent_of(Oid relid, const char *column)
@@ -161,9 +161,9 @@ parent_of(Oid relid, const char *column)
 }
 
 /*
- * The relation whose lock a cancel takes: the root of the tables whose rows an
- * UPDATE of this one locks, or the last view above them whose right to cancel
- * the user has.  So cancels by way of a view, a partition, a child and their
+ * The relation whose lock a cancel takes: the root of the tables in which an
+ * UPDATE of this one locks rows, or the last view above them in which the user
+ * may cancel.  So cancels by way of a view, a partition, a child and their
  * table meet at one lock.
  */
 static Oid
@@ -199,7 +199,7 @@ typedef struct Wait
 								 * known */
 } Wait;
 
-/* Error context callback: what a lock timeout was waiting for */
+/* Error context callback: what the call was waiting for */
 static void
 waiting_context(void *arg)
 {
@@ -214,9 +214,9 @@ waiting_context(void *arg)
 }
 
 /*
- * The process that has the lock, or 0 if none is known.  A prepared transaction
- * has none: it goes under the virtual transaction id that its session had, but
- * that session is in another transaction by now, or is another one.
+ * The process that has the lock, or 0 if none is known.  A prepared
+ * transaction has none: its virtual transaction id is that of a session which
+ * is in another transaction now, or has been replaced.
  */
 static int
 holder_of(const LOCKTAG *tag)
@@ -235,9 +235,8 @@ holder_of(const LOCKTAG *tag)
 /*
  * batch_lock
  *
- * Takes the lock of a batch until the end of the transaction.  Waits for
- * other cancels of the batch, interruptibly and within lock_timeout, unless that
- * is not wanted.
+ * Takes the lock of a batch until the end of the transaction.  With wait,
+ * waits for other cancels of the batch, interruptibly and within lock_timeout.
  */
 BatchLock
 batch_lock(const JobsRelation *relation, Datum batch, bool wait)

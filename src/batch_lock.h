@@ -10,7 +10,7 @@
 
 #include "jobs_relation.h"
 
-/* How the lock of a batch was had */
+/* How the attempt to lock a batch ended */
 typedef enum BatchLock
 {
 	BATCH_LOCK_TAKEN,

@@ -23,9 +23,9 @@
  * call_begin
  *
  * Begins a call with a memory context of its own, which becomes the current
- * one.  Settings that matter at its end are those of its beginning, since a
- * trigger may change them.  function is the one that was called, for messages;
- * read_only says that it only reads.  Raises 22023 for an invalid setting.
+ * one.  Settings that are used at its end are read here, since a trigger may
+ * change them.  function is the one that was called, for messages; read_only
+ * says that it only reads.  Raises 22023 for an invalid setting.
  */
 void
 call_begin(Call *call, const char *function, bool read_only)
@@ -48,8 +48,8 @@ call_begin(Call *call, const char *function, bool read_only)
 }
 
 /*
- * Opens the jobs relation if it is not open yet.  Raises 25006 before that if
- * nothing can be written: during recovery a lock might be waited for.
+ * Opens the jobs relation if it is not open yet.  Before that raises 25006 if
+ * nothing can be written: during recovery it might wait for a lock.
  */
 static void
 open_relation(Call *call)
@@ -67,9 +67,9 @@ open_relation(Call *call)
 /*
  * call_read_filters
  *
- * Reads the filters that were given; what is wrong with them is added to
- * *problems.  Opens the relation if it has a say in that: the labels of a
- * column's enum are the values that a filter takes.
+ * Reads the filters that were given, and adds what is wrong with them to
+ * *problems.  Opens the relation if one of them takes labels, which are those
+ * of its enums.
  */
 void
 call_read_filters(Call *call, const GivenFilters *given, Problems *problems)
@@ -158,14 +158,14 @@ read_running_status(Call *call)
 		invalid_running_status(call, "A status must not be empty.");
 	else
 		call->request.running_status = CStringGetTextDatum(text);
-	call->request.cooperative = true;
+	call->request.has_running_status = true;
 }
 
 /*
  * call_check_locked_jobs
  *
  * Raises 0A000 if locked jobs of the relation cannot be skipped, and 42501 if
- * the user cannot be told which they are.
+ * the user may not see which they are.
  */
 void
 call_check_locked_jobs(const Call *call)
@@ -213,8 +213,7 @@ call_open(Call *call)
 /*
  * call_notify
  *
- * Wakes up those who listen to the call's channel, at the end of the
- * transaction, if anything was canceled.
+ * Notifies the call's channel, at commit, if anything was canceled.
  */
 void
 call_notify(const Call *call, uint64 canceled)

@@ -9,29 +9,28 @@
  * 1. The lock of the batch is taken, unless a single job is named or none can
  *	  match.
  * 2. The jobs that match are read, with a snapshot taken now.  Jobs that have
- *	  ended are answered for by that; the cancelable ones are open.  A call that
- *	  has to wait for the lock reads before it waits, since it answers for the
- *	  jobs that match as it begins, and looks at all of them again.
- * 3. If one of the jobs looks locked by another transaction, or the call had to
- *	  wait for the lock of the batch, all jobs that are not locked are locked.
- *	  So workers that keep the locks of their jobs find no next ones while the
- *	  UPDATE waits for those that they have.
+ *	  ended get their answer from this; the cancelable ones are open.  A call
+ *	  that has to wait for the lock reads before it waits, since it answers for
+ *	  the jobs that match as it begins, and looks at all of them again.
+ * 3. If one of the jobs looks locked by another transaction, or the call had
+ *	  to wait for the lock of the batch, all jobs that are not locked are
+ *	  locked.  So workers that keep their jobs locked find no next ones while
+ *	  the UPDATE waits for those.
  * 4. One UPDATE cancels.  Its conditions are about the row itself, so that it
  *	  tests them again on the version that it locks.  Each row that it returns
  *	  as CANCELED is answered.
  * 5. Jobs that are still open (they ended or were edited in between, or a
  *	  trigger or a policy kept them) are looked at again, with a new snapshot.
- *	  That is rare, and even rarer is a job that has come back by then and is
- *	  canceled after all.
+ *	  That is rare; rarer still, a job can be canceled again by then, and is.
  *
  * A call that skips locked jobs always does step 3, and its UPDATE is for the
- * jobs that it has locked.  At the second look a job that was not locked, could
- * be canceled and matches is locked by another transaction, if it cannot be
- * locked then, either.
+ * jobs that it has locked.  A job that it could not lock, and that can be
+ * canceled and matches at the second look, is locked by another transaction,
+ * unless it can be locked then.
  *
- * Jobs that are named by id get an answer in any case, so for them the second
- * step only says whether one looks locked.  If the list is long, the step comes
- * after the lock, and says which of the ids are in the batch, too.
+ * Jobs that are named by id get an answer in any case.  So for them the second
+ * step comes after the lock, and only says whether one looks locked and, for a
+ * long list, which ids are in the batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,10 +49,11 @@
 
 /*
  * How often the UPDATE is tried again for jobs that it did not cancel although
- * they can be canceled at the second look.  Where no trigger or policy can keep
- * a job from the UPDATE, such a job had ended, or did not match, when the
+ * they can be canceled at the second look.  Where no trigger or policy can
+ * keep a job from the UPDATE, such a job had ended, or did not match, when the
  * UPDATE began, and came back.  After the last retry it is reported as kept.
- * A call that skips locked jobs tries as often to lock one that looks free.
+ * A call that skips locked jobs tries again as long as it can lock one more,
+ * and as often.
  */
 #define MAX_RETRIES		3
 
@@ -73,7 +73,7 @@ typedef struct CancelState
 								 * read */
 	bool		lock_ahead;		/* lock what is free before the UPDATE waits */
 	uint64		held;			/* rows locked so far */
-	uint64		strangers;		/* of them, jobs that were not entered */
+	uint64		unlisted;		/* of them, jobs that were not entered */
 	bool		retry;			/* jobs that can be canceled after all are to
 								 * be tried again */
 	bool		retry_needed;	/* ... and there are some */
@@ -112,7 +112,9 @@ cancel_check_limit(const Request *request, uint64 jobs)
 			 errhint("Narrow the filters, or raise the limit with SET pasqal_jobs.max_jobs.")));
 }
 
-/* Notes whether a job that could be canceled looks locked by another transaction */
+/*
+ * Notes whether a job that can be canceled looks locked by another transaction
+ */
 static void
 note_lock(CancelState *state, TupleTableSlot *row)
 {
@@ -185,10 +187,10 @@ note_presence(TupleTableSlot *row, void *arg)
 }
 
 /*
- * Enters the jobs of the filter id as open, and reads whether one looks locked.
- * The planner takes microseconds for each element of a list.  So of a long one
- * only the ids that are in the batch stay in the request (and its array), maybe
- * none; the others have their answer.
+ * Enters the jobs of the filter id as open, and reads whether one looks
+ * locked.  The planner takes microseconds for each element of a list.  So a
+ * long one is cut, in place, to the ids that are in the batch, maybe none; the
+ * others have their answer.
  */
 static void
 enter_listed(CancelState *state, Request *request)
@@ -230,7 +232,7 @@ static bool
 is_canceled(const Request *request, Datum status, bool isnull)
 {
 	return job_status(request->relation, status, isnull) == JOB_CANCELED ||
-		(request->cooperative && !isnull &&
+		(request->has_running_status && !isnull &&
 		 label_column_equal(&request->relation->shape.labels[LABELS_OF_STATUS],
 							status, request->running_status));
 }
@@ -250,7 +252,8 @@ note_canceled(TupleTableSlot *row, void *arg)
 		ledger_answer(state->ledger, DatumGetUUIDP(row->tts_values[COLUMN_ID]));
 	state->canceled++;
 	cancel_check_limit(state->request, state->canceled);
-	state->observer->canceled(row, state->observer->arg);
+	if (state->observer->canceled)
+		state->observer->canceled(row, state->observer->arg);
 }
 
 /* A row of STATEMENT_LOCK */
@@ -262,12 +265,12 @@ note_held(TupleTableSlot *row, void *arg)
 	state->held++;
 	if (row->tts_isnull[RESULT_ID] ||
 		!ledger_hold(state->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID])))
-		state->strangers++;
+		state->unlisted++;
 }
 
 /* Locks the jobs of the request that no other transaction has locked */
 static void
-lock_free(CancelState *state, const Request *request)
+lock_free_jobs(CancelState *state, const Request *request)
 {
 	ledger_rewind(state->ledger);
 	statement_execute(STATEMENT_LOCK, request, note_held, state);
@@ -276,11 +279,11 @@ lock_free(CancelState *state, const Request *request)
 }
 
 /*
- * Cancels the jobs of the request that are held.  Nearly all show that by their
- * xmax, which is our transaction's number.  Where others refer to a job, its xmax
- * is a MultiXact, and a lock that was taken before a savepoint has the number of
- * that; so what is left is named by id.  All jobs are if a trigger, which is to run
- * once for each, can keep one; if our number could be that of a MultiXact of
+ * Cancels the jobs of the request that are held.  Nearly all have our
+ * transaction id as their xmax.  The rest are named by id: those whose xmax is
+ * a MultiXact, since others refer to them, or the id of a transaction above
+ * this subtransaction.  All jobs are named if a trigger, which is to run once
+ * for each, can keep one; if our id could also be that of a MultiXact of
  * others, for whose jobs the UPDATE would wait; or if xmax cannot be seen.
  */
 static void
@@ -301,21 +304,21 @@ cancel_held(CancelState *state, const Request *request)
 		statement_execute(STATEMENT_CANCEL, &held, note_canceled, state);
 }
 
-/* Cancels the jobs of the request, in the way that its locked_jobs wants */
+/* Cancels the jobs of the request as locked_jobs says */
 static void
 cancel_requested(CancelState *state, const Request *request)
 {
 	uint64		held_before = state->held;
 
 	if (state->lock_ahead)
-		lock_free(state, request);
+		lock_free_jobs(state, request);
 	if (!request->skip_locked)
 		statement_execute(STATEMENT_CANCEL, request, note_canceled, state);
 	else if (state->held > held_before)
 		cancel_held(state, request);
 }
 
-/* Only the jobs that are still open stay in the filter id, maybe none */
+/* Narrows the filter id to the jobs that are still open, maybe none */
 static void
 list_open(const CancelState *state, Request *request)
 {
@@ -323,11 +326,10 @@ list_open(const CancelState *state, Request *request)
 }
 
 /*
- * Cancels the jobs of the filter id that still are where they were, and are not
- * locked.  What was updated meanwhile is elsewhere; it stays open, and in the
- * request.  The rows that are held are those of the tids, so the ids, which the
- * planner takes long for, need not be conditions; unless another job is at the
- * place of one.
+ * Cancels the jobs of the filter id that still are where they were, and are
+ * not locked.  Jobs that were updated meanwhile are elsewhere; they stay open,
+ * and in the request.  The tids stand for the ids, which take long to plan,
+ * unless one of them is that of another job now.
  */
 static void
 cancel_in_place(CancelState *state, Request *request)
@@ -336,19 +338,19 @@ cancel_in_place(CancelState *state, Request *request)
 
 	Assert(request->skip_locked);
 	places.filters.of[FILTER_ID].count = 0;
-	lock_free(state, &places);
-	if (state->held > 0 && state->strangers == 0)
+	lock_free_jobs(state, &places);
+	if (state->held > 0 && state->unlisted == 0)
 		cancel_held(state, &places);
 	request->tids.count = 0;
 	list_open(state, request);
 }
 
 /*
- * Why a job was not canceled that can be canceled and matches.  It is locked if
- * it could not be locked; but a policy may have hidden it from that.
+ * Why a job that can be canceled and matches was not canceled: another
+ * transaction has locked it if we could not, unless a policy kept it.
  */
 static const char *
-why_left(CancelState *state, const pg_uuid_t *id, Datum xmax, bool xmax_null)
+why_not_canceled(CancelState *state, const pg_uuid_t *id, Datum xmax, bool xmax_null)
 {
 	if (!state->request->skip_locked || ledger_is_held(state->ledger, id) ||
 		(state->relation->has_policies && !xmax_null &&
@@ -379,7 +381,7 @@ settle(TupleTableSlot *row, void *arg)
 			state->retry_needed = true;
 			return;
 		}
-		why = why_left(state, id, row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]);
+		why = why_not_canceled(state, id, row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]);
 	}
 	else if (state->named)
 		why = WHY_NO_MATCH;
@@ -390,7 +392,7 @@ settle(TupleTableSlot *row, void *arg)
 
 /*
  * Looks again at the jobs that are still open, and cancels those that came
- * back, or could not be locked and look free.
+ * back, or that can be locked by now.
  */
 static void
 look_at_open(CancelState *state, const Request *request)
@@ -421,9 +423,9 @@ look_at_open(CancelState *state, const Request *request)
 static void
 enter_jobs(CancelState *state, Request *request, bool listed)
 {
-	bool		lockless = request->filters.none_match ||
+	bool		no_batch_lock = request->filters.none_match ||
 	(listed && request->filters.of[FILTER_ID].count == 1);
-	BatchLock	lock = lockless ? BATCH_LOCK_TAKEN :
+	BatchLock	lock = no_batch_lock ? BATCH_LOCK_TAKEN :
 	batch_lock(request->relation, request->batch, listed);
 
 	state->look_at_all = lock == BATCH_LOCK_BUSY;
@@ -452,8 +454,8 @@ enter_jobs(CancelState *state, Request *request, bool listed)
  * canceled.  SPI must be connected.  All memory, including that of the reasons
  * given, is taken from the current context, which the caller resets or
  * deletes.  Whatever a statement raises (40001, 40P01, 42501, 55000, 57014,
- * ...) passes through; then nothing is done once the caller's transaction or
- * subtransaction has ended.
+ * ...) passes through; the end of the caller's transaction or subtransaction
+ * undoes all.
  */
 uint64
 cancel(const Request *request, CancelScope scope, const CancelObserver *observer)
@@ -498,7 +500,7 @@ typedef struct Preview
 
 /* A row of STATEMENT_MATCH, or of STATEMENT_LOOK if jobs were named */
 static void
-foresee(TupleTableSlot *row, void *arg)
+preview_row(TupleTableSlot *row, void *arg)
 {
 	Preview    *p = arg;
 	NullableDatum status = {row->tts_values[RESULT_STATUS], row->tts_isnull[RESULT_STATUS]};
@@ -516,7 +518,7 @@ foresee(TupleTableSlot *row, void *arg)
 
 /* A job that was named and is not there */
 static void
-foresee_missing(const pg_uuid_t *id, const char *why, void *arg)
+preview_missing(const pg_uuid_t *id, const char *why, void *arg)
 {
 	Preview    *p = arg;
 	NullableDatum no_status = {(Datum) 0, true};
@@ -542,8 +544,8 @@ preview(const Request *request, PreviewCallback callback, void *arg)
 	if (named)
 		enter_listed(&p.state, &narrowed);
 	if (!named)
-		statement_execute(STATEMENT_MATCH, request, foresee, &p);
+		statement_execute(STATEMENT_MATCH, request, preview_row, &p);
 	else if (request_lists_jobs(&narrowed))
-		statement_execute(STATEMENT_LOOK, &narrowed, foresee, &p);
-	ledger_report(p.state.ledger, WHY_NOT_FOUND, foresee_missing, &p);
+		statement_execute(STATEMENT_LOOK, &narrowed, preview_row, &p);
+	ledger_report(p.state.ledger, WHY_NOT_FOUND, preview_missing, &p);
 }

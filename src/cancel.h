@@ -29,13 +29,16 @@ typedef struct CancelObserver
 	 */
 	void		(*expect) (size_t jobs, void *arg);
 
-	/* A job was canceled; the row, its fields, is gone after the call */
+	/*
+	 * A job was canceled; the row has its fields, and is valid during the
+	 * call
+	 */
 	void		(*canceled) (TupleTableSlot *row, void *arg);
 
 	/*
 	 * A job was not canceled, and why; called after the last canceled one, in
-	 * the order of ids.  Both arguments stay as long as the memory context of
-	 * the cancel.
+	 * the order of ids.  Both pointers are valid as long as the cancel's
+	 * memory context.
 	 */
 	void		(*not_canceled) (const pg_uuid_t *id, const char *why, void *arg);
 

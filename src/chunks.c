@@ -5,17 +5,17 @@
  *	  chunk.
  *
  * The jobs to be canceled are fixed as the procedure starts, and each job of
- * this work list is tried once, so that the procedure ends whatever triggers,
- * policies and new jobs do.  Pending jobs come before running ones, so that
- * few of them start meanwhile.
+ * this work list gets one answer, so that the procedure ends, whatever
+ * triggers, policies and new jobs do.  Pending jobs come first, so that few of
+ * them start meanwhile.
  *
- * A job that is locked as its chunk comes is put off to the end of the list, and
- * waited for there; or it has failed, if locked jobs are to be skipped.
+ * A job that is locked when its chunk comes is put off to the end of the list,
+ * and waited for there; if locked jobs are to be skipped, it fails.
  *
- * Locks and snapshots end with each chunk.  The next one uses the ids of the
- * work list and the filters, whose labels are Oids.  So the relation is opened
- * anew, and must be the same one with columns of the same types.  Where in the
- * table the jobs were is only a place to look first: see cancel_in_place.
+ * Locks and snapshots end with each chunk.  The work list, the filters and the
+ * progress stay.  The labels among the filters are Oids, so the relation is
+ * opened anew, and must be the same one with columns of the same types.  The
+ * tids of the jobs are only where to look first: see cancel_in_place.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +31,6 @@
 #include "optimizer/cost.h"
 #include "pgstat.h"
 #include "storage/latch.h"
-#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -57,8 +56,8 @@ typedef struct WorkItem
 } WorkItem;
 
 /*
- * Settings that must survive the commits: they decide as whom and where jobs
- * are canceled, and who hears of it
+ * What no commit may change: as whom and where jobs are canceled, and who
+ * hears of it
  */
 typedef struct SessionState
 {
@@ -83,7 +82,7 @@ typedef struct Work
 	Progress	progress;
 } Work;
 
-/* A place for one more item at the end of the work list */
+/* Adds an item, which is still to be set, to the end of the work list */
 static WorkItem *
 add_item(Work *work)
 {
@@ -143,11 +142,11 @@ compare_items(const void *a, const void *b)
 }
 
 /*
- * May jobs be found by where they are in the table, which is faster than by an
- * index of their ids?  Rows must show their xmax and ctid, and a trigger that
- * keeps a job would run twice for it.  An engine that needs the condition on
- * the batch to find a shard does not see it beside tids: Citus, or one for
- * which plans for all values are forced.
+ * May jobs be found by their tids, which is faster than by an index on their
+ * ids?  Rows must show their xmax and ctid, and no trigger may keep a job,
+ * since it would run twice for that.  Beside tids the condition on the batch
+ * does not lead to a shard: so not with Citus, nor where generic plans are
+ * forced.
  */
 static bool
 may_use_tids(const JobsRelation *relation)
@@ -176,12 +175,7 @@ build_work_list(Work *work)
 	cancel_check_limit(request, work->count);
 }
 
-static void
-ignore_canceled(TupleTableSlot *row, void *arg)
-{
-}
-
-/* In memory of the current context */
+/* Copies what the session has now */
 static SessionState
 session_state(void)
 {
@@ -195,31 +189,25 @@ session_state(void)
 }
 
 /*
- * Does the setting jobs_table name that relation wherever search_path may lead
- * to?  Without a schema it is looked up as jobs_relation_open does it, which
- * leaves temporary tables out.
+ * Does the setting jobs_table still name that relation under this search_path?
+ * A name without a schema is looked up as jobs_table_lock does it, temporary
+ * tables left out.
  */
 static bool
 search_path_suits(Oid relid)
 {
 	List	   *names;
-	int			count = fetch_search_path_array(NULL, 0);
-	Oid		   *path = palloc(count * sizeof(Oid));
-	Oid			found = InvalidOid;
+	char	   *schema;
 
 	/* the name is the one that was valid as the call began */
 	(void) SplitIdentifierString(pstrdup(pasqal_jobs_table), '.', &names);
-	if (list_length(names) > 1)
-		return true;
-	(void) fetch_search_path_array(path, count);
-	for (int i = 0; i < count && !OidIsValid(found); i++)
-		found = get_relname_relid(linitial(names), path[i]);
-	return found == relid;
+	return list_length(names) > 1 ||
+		jobs_table_in_search_path(linitial(names), &schema) == relid;
 }
 
 /*
- * Raises 55000 if one of these settings has changed: with the first commit, if
- * it was set by SET LOCAL, or by a trigger of a chunk.
+ * Raises 55000 if one of these settings has changed: as SET LOCAL ended with
+ * the first commit, or by a trigger of a chunk.
  */
 static void
 check_session_state(const Work *work)
@@ -263,8 +251,8 @@ check_session_state(const Work *work)
 
 /*
  * Opens the relation again in the transaction of a chunk.  Raises 55000 if the
- * setting names another one by now, or if it has another shape, since the
- * labels in the filters are those of its old types.
+ * setting names another one now, or if its shape has changed: the labels in
+ * the filters are those of its old types.
  */
 static void
 reopen_relation(Work *work)
@@ -281,7 +269,10 @@ reopen_relation(Work *work)
 				 errhint("Call the procedure again.")));
 }
 
-/* A CancelObserver's function: a job of a chunk was not canceled */
+/*
+ * A CancelObserver's function: puts a locked job off, and counts another as
+ * failed
+ */
 static void
 put_off_or_count(const pg_uuid_t *id, const char *why, void *arg)
 {
@@ -299,7 +290,10 @@ put_off_or_count(const pg_uuid_t *id, const char *why, void *arg)
 	ItemPointerSetInvalid(&item->tid);
 }
 
-/* The ids of the next jobs of the work list, and where they were if that is known */
+/*
+ * Sets the filter id, and the tids if they are known, to the next jobs of the
+ * work list
+ */
 static void
 list_chunk(Work *work, Request *request, size_t count)
 {
@@ -328,7 +322,7 @@ list_chunk(Work *work, Request *request, size_t count)
 /*
  * Cancels the next jobs of the work list, and commits.  Locked jobs are waited
  * for, or put off.  SPI must be connected.  After an error work->done and
- * work->progress are those of the last commit, but for jobs that failed.
+ * work->progress, but for its failed jobs, are as of the last commit.
  */
 static void
 cancel_chunk(Work *work, size_t count, bool wait)
@@ -337,7 +331,7 @@ cancel_chunk(Work *work, size_t count, bool wait)
 	MemoryContext chunk = AllocSetContextCreate(call->context, "pasqal_jobs chunk",
 												ALLOCSET_DEFAULT_SIZES);
 	CancelScope scope = request_lists_jobs(&call->request) ? CANCEL_CALL : CANCEL_WORK_LIST;
-	CancelObserver observer = {NULL, ignore_canceled, put_off_or_count, work};
+	CancelObserver observer = {NULL, NULL, put_off_or_count, work};
 	Request		request = call->request;
 	uint64		canceled;
 
@@ -362,8 +356,8 @@ cancel_chunk(Work *work, size_t count, bool wait)
 }
 
 /*
- * Sleeps between two chunks.  The transaction that has begun after the last
- * one has no snapshot and no lock yet.
+ * Sleeps between two chunks.  The new transaction has no snapshot and no lock
+ * yet.
  */
 static void
 pause_between_chunks(void)
@@ -398,10 +392,10 @@ gather_put_off(Work *work)
 }
 
 /*
- * Cancels the jobs of the work list chunk by chunk.  Jobs that were put off are
- * tried again as long as one of them can be had; then the first one is waited
- * for, alone.  So a job whose lock is held for long holds up no job that is
- * free.
+ * Cancels the jobs of the work list chunk by chunk.  Jobs that were put off
+ * are tried again as long as one of them turns out to be free; then the first
+ * one is waited for, alone.  So a lock that is held for long holds up no free
+ * job.
  */
 static pg_noinline void
 cancel_chunks(Work *work, size_t chunk_size)
@@ -436,7 +430,10 @@ cancel_chunks(Work *work, size_t chunk_size)
 	}
 }
 
-/* The same with error context, and with the statement shown again at its end */
+/*
+ * The same with error context; at its end pg_stat_activity shows the CALL
+ * again
+ */
 static void
 cancel_work_list(Work *work, size_t chunk_size)
 {
@@ -463,9 +460,9 @@ PG_FUNCTION_INFO_V1(cancel_jobs_in_chunks);
  * cancel_jobs_in_chunks(batch uuid, filters jsonb, chunk_size int,
  *						 INOUT canceled bigint, INOUT failed bigint)
  *
- * Both results are of this call alone, whatever was passed in.  Raises 25001
- * where the caller's transaction cannot be ended, 55000 where its end would
- * change on whose behalf and where jobs are canceled.
+ * The results count this call alone, whatever was passed in.  Raises 25001
+ * where it cannot commit, 55000 where a commit would change as whom or where
+ * jobs are canceled.
  */
 Datum
 cancel_jobs_in_chunks(PG_FUNCTION_ARGS)

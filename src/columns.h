@@ -43,7 +43,7 @@ typedef enum LabelSet
 
 extern const Labels label_sets[LABEL_SET_COUNT];	/* indexed by LabelSet */
 
-/* A cancel takes a job from one of two states */
+/* Can a job with this status be canceled? */
 static inline bool
 job_is_cancelable(JobStatus status)
 {
@@ -53,7 +53,7 @@ job_is_cancelable(JobStatus status)
 /*
  * The columns, in the order in which the API documents its fields.  The first
  * ones are the fields of a response; RETURNING lists them in this order, so
- * that a field's number is also its attribute's, counted from 0.
+ * that a field's number is its attribute's less 1.
  */
 typedef enum JobColumn
 {

@@ -28,7 +28,7 @@ response_too_large(size_t limit)
 			 errhint("Narrow the filters, or use cancel_jobs_in_chunks; cancel_jobs_rows answers if no single job is too large.")));
 }
 
-/* encoding_init: a response will be appended to an output */
+/* encoding_init: prepares to append a response to an output */
 void
 encoding_init(Encoding *encoding, Output *out, const JobsRelation *relation)
 {
@@ -41,8 +41,8 @@ encoding_init(Encoding *encoding, Output *out, const JobsRelation *relation)
 /*
  * encoding_label
  *
- * The text of a label that is documented, in a column that is an enum; else
- * NULL.  No such text needs to be escaped.
+ * The text of a documented label of an enum column, or NULL.  Such a text
+ * needs no escaping.
  */
 const LastText *
 encoding_label(Encoding *encoding, JobColumn column, Datum value)
@@ -64,9 +64,9 @@ encoding_label(Encoding *encoding, JobColumn column, Datum value)
 /*
  * encoder_detoast
  *
- * A varlena with a header of either length, which need not be aligned; in
- * memory of the current context if it had to be detoasted.  Raises 54000,
- * before that, if it is larger than the limit by itself.
+ * Detoasts a value, if need be, into the current context; the header may be
+ * short or unaligned.  Raises 54000 before that if the value alone exceeds the
+ * limit.
  */
 struct varlena *
 encoder_detoast(Datum value, size_t limit)

@@ -20,8 +20,8 @@
 /* What a response is written to, and what is kept from one job to the next */
 typedef struct Encoding
 {
-	Output	   *out;			/* a response is a varlena at its end */
-	size_t		start;			/* where in it that starts */
+	Output	   *out;			/* a response, a varlena, is at its end */
+	size_t		start;			/* where the response starts */
 	const JobsRelation *relation;	/* whose jobs they are */
 	LastText	last[FIELD_COUNT];	/* of uuids, date-times and labels */
 } Encoding;
@@ -41,7 +41,7 @@ typedef struct ResponseError
 	const char *why;
 } ResponseError;
 
-/* What a response has: jobs, that are encoded, and errors, both in order */
+/* The encoded jobs and the errors of a response, in order */
 typedef struct ResponseContent
 {
 	ResponseJob *jobs;
@@ -56,7 +56,7 @@ typedef struct Encoder
 	/* No response may have more bytes */
 	size_t		limit;
 
-	/* Begins a response, with room for what precedes so many jobs */
+	/* Begins a response, with room for the head of this many jobs */
 	void		(*begin) (Encoding *encoding, size_t expected_jobs);
 
 	/*

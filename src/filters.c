@@ -3,9 +3,9 @@
  * filters.c
  *	  The table of filters, and reading their values.
  *
- * A new filter is one row of filter_table and one value of Filter.  Which
- * values it takes, the problems with bad ones, the SQL that it becomes and the
- * name that a misspelt key is compared with follow from that row.
+ * A new filter is one row of filter_table and one value of Filter.  Its
+ * values, what is wrong with bad ones, its SQL and the hint for a misspelt key
+ * follow from that row.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,8 +92,8 @@ const FilterDef filter_table[FILTER_COUNT] = {
 };
 
 /*
- * The text of a value if it is a string or a number, else false.  A number is
- * read as jsonb writes it, which knows no exponents: 1e3 is 1000.
+ * Sets *text to a string or a number; returns false for others.  A number is
+ * as jsonb writes it, without an exponent: 1e3 is 1000.
  */
 static bool
 text_or_number(const JsonbValue *given, const char **text, int *len)
@@ -111,7 +111,7 @@ text_or_number(const JsonbValue *given, const char **text, int *len)
 	return true;
 }
 
-/* A string without U+0000, which a query string can have but PostgreSQL not */
+/* Is it a string without U+0000, which PostgreSQL cannot store? */
 static bool
 is_text(const JsonbValue *given)
 {
@@ -119,7 +119,7 @@ is_text(const JsonbValue *given)
 		memchr(given->val.string.val, '\0', given->val.string.len) == NULL;
 }
 
-/* filter_read_uuid: sets *uuid; false if the value is none */
+/* filter_read_uuid: sets *uuid; false if the value is no uuid */
 bool
 filter_read_uuid(const JsonbValue *given, pg_uuid_t *uuid)
 {
@@ -129,8 +129,8 @@ filter_read_uuid(const JsonbValue *given, pg_uuid_t *uuid)
 
 /*
  * The readers of filter_kinds set *value (a prefix: two values) to what was
- * given and return NO_PROBLEM, or return what is wrong with it.  For a uuid
- * *value points to the place for it.
+ * given and return NO_PROBLEM, or return what is wrong with it.  A uuid is
+ * written to where *value points.
  */
 static ProblemType
 read_uuid(const JsonbValue *given, const LabelColumn *column, Datum *value)
@@ -138,7 +138,7 @@ read_uuid(const JsonbValue *given, const LabelColumn *column, Datum *value)
 	return filter_read_uuid(given, DatumGetUUIDP(*value)) ? NO_PROBLEM : PROBLEM_UUID;
 }
 
-/* A prefix that no uuid has becomes a range without uuids */
+/* A prefix that no uuid has becomes an empty range */
 static ProblemType
 read_uuid_prefix(const JsonbValue *given, const LabelColumn *column, Datum *value)
 {
@@ -272,7 +272,10 @@ compare_uuids(const pg_uuid_t *a, const pg_uuid_t *b)
 	return memcmp(a->data, b->data, UUID_LEN);
 }
 
-/* filter_compare_ids: orders uuids (Datums) as the values of a filter are */
+/*
+ * filter_compare_ids: compares uuids (Datums) in the order of a filter's
+ * values
+ */
 int
 filter_compare_ids(const void *a, const void *b)
 {
@@ -289,8 +292,8 @@ filter_compare_ids(const void *a, const void *b)
 #include "lib/sort_template.h"
 
 /*
- * Sorts uuids and drops those that are there twice; returns how many stay.  An
- * index is then read from one end to the other.
+ * Sorts uuids and drops duplicates; returns how many are left.  So an index is
+ * read in its order.
  */
 static int
 sort_and_drop_duplicates(pg_uuid_t *uuids, int count)
@@ -304,7 +307,7 @@ sort_and_drop_duplicates(pg_uuid_t *uuids, int count)
 	return kept;
 }
 
-/* Orders values (Datums) as *compare does, a function of PostgreSQL */
+/* Compares values (Datums) by *compare, a function of PostgreSQL */
 static int
 compare_values(const void *a, const void *b, void *compare)
 {
@@ -313,7 +316,7 @@ compare_values(const void *a, const void *b, void *compare)
 												 *(const Datum *) a, *(const Datum *) b));
 }
 
-/* The same for texts, and for labels, which of an enum are Oids */
+/* The same for texts and labels; those of an enum are Oids */
 static int
 drop_repeated_values(FilterValues *values, const LabelColumn *column)
 {
@@ -323,7 +326,7 @@ drop_repeated_values(FilterValues *values, const LabelColumn *column)
 	return (int) qunique_arg(values->values, values->count, sizeof(Datum), compare_values, &compare);
 }
 
-/* Reads all that was given for one filter, even if a part of it is bad */
+/* Reads all values of one filter, even if some are bad */
 static FilterValues
 read_filter(Filter filter, const GivenFilter *given, const LabelColumn *column,
 			Problems *problems)
@@ -473,8 +476,8 @@ given_has_labels(const GivenFilters *given)
 /*
  * given_from_jsonb
  *
- * Takes the filters of a call from a JSON object (NULL: from SQL's null); that
- * it is no object is added to *problems.  *given points into the object.
+ * Takes the filters of a call from a JSON object.  If that is NULL, or no
+ * object, adds this to *problems.  *given points into the object.
  */
 void
 given_from_jsonb(GivenFilters *given, Jsonb *object, Problems *problems)

@@ -66,7 +66,7 @@ typedef struct FilterDef
 
 extern const FilterDef filter_table[FILTER_COUNT];	/* indexed by Filter */
 
-/* The values of one filter; count 0: the filter is not there */
+/* The values of one filter; count 0: the filter is absent */
 typedef struct FilterValues
 {
 	int			count;
@@ -87,8 +87,8 @@ filter_present(const Filters *filters, Filter filter)
 }
 
 /*
- * What was given for one filter: values that JSON has too, in an array or in
- * a list of JSON.  A text of a query string is a JSON string.
+ * What was given for one filter: values of JSON, in an array or a list of
+ * JSON.  A text of a query string is a JSON string.
  */
 typedef struct GivenFilter
 {

@@ -3,7 +3,7 @@
  * format_value.c
  *	  Uuids, date-times and numbers as the text of a response.
  *
- * A response holds up to seven of these for each job, so they are written by
+ * A response holds up to eleven of these for each job, so they are written by
  * hand: the session's DateStyle and TimeZone have no say in them anyway.
  *
  *-------------------------------------------------------------------------
@@ -64,7 +64,10 @@ format_uuid(char *result, const pg_uuid_t *uuid)
 	PUT_BYTE(34, 15);
 }
 
-/* Writes the date some days after 2000-01-01, with a T; returns where it ends */
+/*
+ * Writes the date that is days after 2000-01-01, and a T; returns where they
+ * end
+ */
 static char *
 put_date(char *at, int days)
 {
@@ -91,10 +94,10 @@ put_date(char *at, int days)
  * format_timestamp
  *
  * RFC 3339 in UTC as Python's isoformat() writes it: six digits of a fraction
- * or none at all.  What Python cannot have follows PostgreSQL: its words for
- * the infinite, more digits for a late year, BC for an early one.
+ * or none at all.  Beyond Python's range it follows PostgreSQL: its words for
+ * infinity, years of more digits, BC.
  *
- * It is written into *last, of which the date stays if it is the same.
+ * It is written into *last, whose date is kept if it is the same.
  */
 void
 format_timestamp(LastText *last, TimestampTz timestamp)
@@ -174,7 +177,7 @@ put_four_digits(char *at, int value)
 /*
  * format_numeric
  *
- * A numeric of jsonb, which has so many bytes, as numeric_out() writes it.  The
+ * A numeric of jsonb, which has len bytes, as numeric_out() writes it.  The
  * value need not be aligned.  Returns the length in bytes, or -1 if the value
  * is not in the short form: a header of two bytes with the sign, the number of
  * decimals and the weight of the first digit, then digits to base 10000.

@@ -22,7 +22,7 @@
 
 /*
  * The last text of a column: jobs of a response mostly have the same batch,
- * project, status and time of their cancel.  Zeroed, it is of no value.
+ * project, status and time of their cancel.  Zeroed, it has none.
  */
 typedef struct LastText
 {
@@ -56,7 +56,10 @@ same_uuid(const pg_uuid_t *a, const pg_uuid_t *b)
 	return wa[0] == wb[0] && wa[1] == wb[1];
 }
 
-/* put_uuid: writes a uuid as format_uuid does, that of the last one if it is the same */
+/*
+ * put_uuid: writes a uuid as format_uuid does, with the last text if it is the
+ * same
+ */
 static inline char *
 put_uuid(char *at, LastText *last, const pg_uuid_t *uuid)
 {

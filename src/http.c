@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "common/hashfn.h"
@@ -29,7 +27,7 @@
 #include "query_string.h"
 #include "response.h"
 
-/* A piece of a URL, decoded, as a string of JSON; in UTF-8 */
+/* Decodes a piece of a URL to a string of JSON, in UTF-8 */
 static JsonbValue
 decode(const char *text, size_t len, bool plus_is_blank)
 {
@@ -47,8 +45,9 @@ decode(const char *text, size_t len, bool plus_is_blank)
 }
 
 /*
- * The same in the database's encoding.  If that lacks a character, question
- * marks take the place of all that is not ASCII, and the result is false.
+ * Converts a string to the database's encoding.  If that lacks a character,
+ * each byte that is not ASCII becomes a question mark, and the result is
+ * false.
  */
 static bool
 convert_to_server(JsonbValue *given)
@@ -86,7 +85,7 @@ convert_to_server(JsonbValue *given)
 	return false;
 }
 
-/* A text of the database in UTF-8 */
+/* Converts a text to UTF-8 */
 static const char *
 text_in_utf8(text *t, size_t *len)
 {
@@ -100,8 +99,8 @@ text_in_utf8(text *t, size_t *len)
 }
 
 /*
- * Reads the batch from its segment of a URL's path (NULL: from SQL's null).
- * What is wrong with it is added to *problems.
+ * Reads the batch from its segment of a URL's path, which may be NULL.  What
+ * is wrong with it is added to *problems.
  */
 static void
 read_path(text *path, pg_uuid_t *batch, Problems *problems)
@@ -124,8 +123,8 @@ read_path(text *path, pg_uuid_t *batch, Problems *problems)
 }
 
 /*
- * Adds a key that is not that of a filter, unless it is there already.  Keys
- * with the same hash of 64 bits count as one: the request is bad anyway.
+ * Adds a key that is no filter, unless it was added before.  Keys with the
+ * same hash of 64 bits count as one: the request is bad anyway.
  */
 static void
 add_unknown_key(GivenFilter *unknown, HTAB **seen, JsonbValue *key)
@@ -146,9 +145,9 @@ add_unknown_key(GivenFilter *unknown, HTAB **seen, JsonbValue *key)
 }
 
 /*
- * Takes the filters of a call from the query string of a URL (NULL: from
- * SQL's null).  A repeated list parameter adds up, of a repeated scalar the
- * last counts, and an empty id__starts_with is the documented default.
+ * Takes the filters of a call from the query string of a URL, which may be
+ * NULL.  Values of a repeated list add up, of a repeated scalar the last
+ * counts, and an empty id__starts_with, the documented default, is no filter.
  */
 static void
 read_query_string(text *query_string, GivenFilters *given, Problems *problems)
@@ -213,7 +212,7 @@ begin_row(Output *row, MemoryContext context)
 	row->len = BODY_OFFSET;
 }
 
-/* A slot whose copy is the row itself */
+/* A slot that hands over its row instead of a copy */
 typedef struct RowSlot
 {
 	TupleTableSlot base;
@@ -228,7 +227,7 @@ hand_over(COPY_MINIMAL_TUPLE_ARGS)
 
 static const TupleTableSlotOps row_slot_ops = {.copy_minimal_tuple = hand_over};
 
-/* Gives the row to a tuplestore, which takes copies of slots only */
+/* Gives the row to a tuplestore, which takes rows from slots only */
 static void
 put_row(Tuplestorestate *store, const Output *row)
 {
@@ -252,12 +251,11 @@ PG_FUNCTION_INFO_V1(cancel_jobs_http);
  * cancel_jobs_http(batch__id text, query_string text,
  *					OUT status_code int, OUT body json)
  *
- * The API's endpoint: the cancel's response with 200, or with 422 what is
- * wrong with the path and the query string.
+ * The API's endpoint: 200 and the cancel's response, or 422 and what is wrong
+ * with the path and the query string.
  *
- * It returns a set of one row, so that the row can go to a tuplestore of our
- * own: the one that the executor makes for a single row spills it to disk
- * beyond work_mem.
+ * It returns a set of one row, to use a tuplestore of its own: the executor's
+ * would write the row to disk beyond work_mem.
  */
 Datum
 cancel_jobs_http(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jobs_privileges.c
- *	  Who may cancel, or look: the privileges of the user on a jobs relation.
+ *	  Who may cancel, or preview: the privileges of the user on a jobs relation.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +15,7 @@
 
 #include "jobs_relation.h"
 
-/* May the user do this with each of the columns? */
+/* Has the user this right on each of the columns? */
 static bool
 allowed(const JobsRelation *relation, AclMode mode, const JobColumn *columns, int count)
 {
@@ -34,8 +34,8 @@ allowed(const JobsRelation *relation, AclMode mode, const JobColumn *columns, in
  * jobs_privileges_check
  *
  * Raises 42501, with the GRANT that helps, if the user lacks what a cancel
- * (or, with AccessShareLock, a preview) needs.  The executor checks the same
- * and more, but gives no hint; and it comes after the lock of the batch.
+ * (or, with AccessShareLock, a preview) needs.  The executor checks this and
+ * more, but without a hint, and after the batch is locked.
  */
 void
 jobs_privileges_check(const JobsRelation *relation, LOCKMODE lockmode)

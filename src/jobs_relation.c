@@ -7,8 +7,8 @@
  * jobs_table.c, jobs_shape.c and jobs_privileges.c.
  *
  * What was found out about a relation is remembered until the catalogs report
- * a change (see forget_relation and forget_all), so that a cancel of one job
- * does not pay for it each time.
+ * a change (see forget_relation and forget_all), so that not every cancel of
+ * one job has to look.
  *
  * A call holds its relation open.  Most DDL of the same session is refused
  * then by PostgreSQL itself (55006).  What is not refused (a column renamed, a
@@ -36,7 +36,7 @@
 #include "jobs_relation.h"
 #include "settings.h"
 
-/* When there are so many relations, the one that was not used for longest goes */
+/* Of more relations the least recently used one is forgotten */
 #define MAX_KNOWN_RELATIONS	512
 
 typedef struct KnownRelation
@@ -116,7 +116,7 @@ jobs_relation_changed(const JobsRelation *relation)
 			 errhint("Call again when the change is complete.")));
 }
 
-/* The entry of a relation, new or not, as the one that was used last */
+/* Finds or makes the entry of a relation, as the one that was used last */
 static KnownRelation *
 enter_relation(Oid relid)
 {
@@ -147,7 +147,7 @@ learn(JobsRelation *relation, bool again)
 	if (entry && entry->valid)
 	{
 		/*
-		 * a partition of a partition may have come without a word about this
+		 * a partition that is attached further down does not invalidate this
 		 * one
 		 */
 		if (entry->relation.has_children && entry->looked_below != invalidations)
@@ -204,12 +204,12 @@ refuse_between_nodes(void)
 /*
  * jobs_relation_open
  *
- * Finds the relation that pasqal_jobs.jobs_table names, locks it until the
- * end of the transaction and holds it open until jobs_relation_close (or the
- * end of the subtransaction).  Raises an error if there is none, if it cannot
- * hold jobs, or if the user may not read it or, for a lockmode above
- * AccessShareLock, not update it.  A default never takes its place.  Raises
- * 0A000 in a session of Citus between nodes.
+ * Finds the relation that pasqal_jobs.jobs_table names, locks it until the end
+ * of the transaction and holds it open until jobs_relation_close (or the end
+ * of the subtransaction).  Raises an error if there is none, if it cannot hold
+ * jobs, or if the user may not read it or, for a lockmode above
+ * AccessShareLock, not update it.  No default takes its place.  Raises 0A000
+ * in a session of Citus between nodes.
  */
 void
 jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode)
@@ -225,7 +225,7 @@ jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode)
 	jobs_privileges_check(relation, lockmode);
 }
 
-/* jobs_relation_close: ends the hold; the lock stays */
+/* jobs_relation_close: closes the relation; the lock stays */
 void
 jobs_relation_close(JobsRelation *relation)
 {
@@ -236,10 +236,10 @@ jobs_relation_close(JobsRelation *relation)
 /*
  * jobs_relation_verify
  *
- * Raises 55000 if the relation is no longer what it was as the call began.
- * To be called after each point where code of others may have run.  What such
- * code has changed and undone with a subtransaction stays in the relation cache
- * until the relation is opened anew.
+ * Raises 55000 if the relation is no longer what it was as the call began.  To
+ * be called after each point where user code may have run.  What such
+ * code has changed in a subtransaction and rolled back stays in the relation
+ * cache until the relation is opened anew.
  */
 void
 jobs_relation_verify(JobsRelation *relation)
@@ -259,7 +259,7 @@ jobs_relation_verify(JobsRelation *relation)
  * jobs_relation_tells_locked
  *
  * Can a job that another transaction has locked be told from one that a policy
- * keeps?  The statement that locks jobs returns neither; xmax differs.
+ * keeps?  STATEMENT_LOCK returns neither; only xmax tells.
  */
 bool
 jobs_relation_tells_locked(const JobsRelation *relation)

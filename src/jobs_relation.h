@@ -53,6 +53,7 @@ extern bool jobs_relation_tells_locked(const JobsRelation *relation);
 pg_noreturn extern void jobs_relation_changed(const JobsRelation *relation);
 
 /* jobs_table.c */
+extern Oid	jobs_table_in_search_path(const char *name, char **schema);
 extern Oid	jobs_table_lock(LOCKMODE lockmode);
 
 /* jobs_shape.c */

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * jobs_shape.c
- *	  What a jobs relation looks like: its columns, and what may keep a row.
+ *	  What a jobs relation looks like: its columns, and what may keep a row from
+ *	  an UPDATE.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +51,7 @@ report_type(Relation rel, JobColumn c, Oid type, const char *reason)
 			 errhint("Change the column, or let pasqal_jobs.jobs_table name a view that casts it.")));
 }
 
-/* Could anything of the relation, its policies apart, keep a row from an UPDATE? */
+/* Could anything but a policy keep a row from an UPDATE? */
 static bool
 update_may_skip_rows(Relation rel)
 {
@@ -71,7 +72,8 @@ update_may_skip_rows(Relation rel)
  *
  * Looks at the open relation and sets what is known of it.  If it cannot hold
  * jobs, raises 42809 for its kind, 42703 for a missing column, 42804 for one
- * of another type; in the middle of a call (again) 55000 in place of these.
+ * of another type; in the middle of a call (again) 55000 in place of the last
+ * two.
  */
 void
 jobs_shape_check(JobsRelation *relation, bool again)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jobs_table.c
- *	  From the setting pasqal_jobs.jobs_table to a relation, locked.
+ *	  Finds and locks the relation that pasqal_jobs.jobs_table names.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,24 +22,20 @@
 #include "settings.h"
 
 /*
- * Finds a name without a schema in the search_path.  The array of that leaves
- * out the session's temporary schema, where anyone can make a table jobs.
- * InvalidOid if there is none; else *schema is the name of its schema.
+ * jobs_table_in_search_path
+ *
+ * Finds a name without a schema in the search_path, but not in the session's
+ * temporary schema, where anyone can make a table jobs.  Sets *schema to the
+ * name of its schema; returns InvalidOid if there is none.
  */
-static Oid
-find_in_search_path(const char *name, char **schema)
+Oid
+jobs_table_in_search_path(const char *name, char **schema)
 {
-	int			room = 16;
-	Oid		   *path = palloc(room * sizeof(Oid));
-	int			count;
+	int			count = fetch_search_path_array(NULL, 0);
+	Oid		   *path = palloc(count * sizeof(Oid));
 	Oid			relid = InvalidOid;
 
-	while ((count = fetch_search_path_array(path, room)) > room)
-	{
-		room = count;
-		path = repalloc(path, room * sizeof(Oid));
-	}
-
+	(void) fetch_search_path_array(path, count);
 	for (int i = 0; i < count && !OidIsValid(relid); i++)
 	{
 		relid = get_relname_relid(name, path[i]);
@@ -60,7 +56,7 @@ invalid_name(const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_NAME),
-			 errmsg("invalid value for setting \"%s\": \"%s\"",
+			 errmsg("invalid value for parameter \"%s\": \"%s\"",
 					"pasqal_jobs.jobs_table", pasqal_jobs_table),
 			 errdetail("%s", detail),
 			 errhint("For example: SET pasqal_jobs.jobs_table = 'public.jobs'.")));
@@ -105,7 +101,7 @@ jobs_table_lock(LOCKMODE lockmode)
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 
 	if (name->schemaname == NULL &&
-		!OidIsValid(find_in_search_path(name->relname, &name->schemaname)))
+		!OidIsValid(jobs_table_in_search_path(name->relname, &name->schemaname)))
 		relid = InvalidOid;
 	else
 		relid = RangeVarGetRelid(name, lockmode, true);

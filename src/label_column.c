@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * label_column.c
- *	  A column with labels (status, origin) as it is typed in one relation.
+ *	  A column of labels (status, origin), and its type in one relation.
  *
- * A label's Oid holds as long as its enum is what it was as the relation was
- * checked; jobs_relation_verify() makes sure of that after each statement.
+ * A label's Oid is valid as long as its enum is as it was when the relation
+ * was checked; jobs_relation_verify() makes sure of that after each statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,8 +26,8 @@
  *
  * The labels of an enum as they are now, from the catalog cache: rows of
  * pg_enum, ordered by label.  To be released with ReleaseSysCacheList; until
- * then they stay as they are.  A look for a single label would leave an entry
- * in that cache for each text that is none, and a stranger chooses these texts.
+ * then they stay as they are.  Looking for a single label would leave an entry
+ * in that cache for each unknown text, and callers choose those.
  */
 CatCList *
 enum_labels(Oid type)
@@ -64,9 +64,10 @@ enum_labels_kept(const CatCList *before, const CatCList *now)
 /*
  * label_column_init
  *
- * Fills in how a column is typed.  A label that an enum lacks is InvalidOid,
- * which no value equals.  Returns NULL if the column can hold the labels that
- * a cancel needs, else a sentence that says why not, or an empty string.
+ * Sets the type and the labels of a column.  A label that an enum lacks is
+ * InvalidOid, which no value equals.  Returns NULL if the column can hold the
+ * labels that a cancel needs, else a sentence that says why not, or an empty
+ * string.
  */
 const char *
 label_column_init(LabelColumn *column, const Labels *labels,
@@ -100,7 +101,10 @@ label_column_init(LabelColumn *column, const Labels *labels,
 	return reason;
 }
 
-/* label_column_param_type: the type of a parameter that the column equals */
+/*
+ * label_column_param_type: the type of a parameter that is compared with the
+ * column
+ */
 Oid
 label_column_param_type(const LabelColumn *column)
 {
@@ -111,8 +115,7 @@ label_column_param_type(const LabelColumn *column)
  * label_column_read
  *
  * Sets *value to a label as a parameter of label_column_param_type; returns
- * false if a filter does not take it.  Text is allocated in the current
- * context.
+ * false if it is not permitted.  Text is allocated in the current context.
  */
 bool
 label_column_read(const LabelColumn *column, const char *text, int len, Datum *value)
@@ -133,15 +136,8 @@ label_column_read(const LabelColumn *column, const char *text, int len, Datum *v
 		*value = ObjectIdGetDatum(oid);
 		return OidIsValid(oid);
 	}
-	for (int i = 0; i < column->labels->count; i++)
-	{
-		if (strcmp(column->labels->label[i], label) == 0)
-		{
-			*value = CStringGetTextDatum(label);
-			return true;
-		}
-	}
-	return false;
+	*value = CStringGetTextDatum(label);
+	return label_text_index(column->labels, *value) >= 0;
 }
 
 /* Orders labels (pg_enum rows) as their enum does */

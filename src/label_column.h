@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * label_column.h
- *	  A column with labels (status, origin) as it is typed in one relation.
+ *	  A column of labels (status, origin), and its type in one relation.
  *
  *-------------------------------------------------------------------------
  */

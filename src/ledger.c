@@ -3,11 +3,11 @@
  * ledger.c
  *	  The jobs that a call answers for, and what became of each.
  *
- * Jobs are entered as they are read and struck off as the UPDATE returns
- * them, mostly in the same order, since both statements walk the relation
- * the same way.  So the next job is expected after the last one.  A job that
- * is elsewhere is found by its id: by bisection if the ids were entered in
- * order, as those of a list are, else with an index that is made then.
+ * Jobs are entered as they are read and answered as the UPDATE returns them,
+ * mostly in the same order, since both statements walk the relation the same
+ * way.  So the next job is expected after the last one.  A job that is
+ * elsewhere is found by its id: by bisection if the ids were entered in order,
+ * as those of a list are, else by a hash that is made when it is first needed.
  *
  *-------------------------------------------------------------------------
  */
@@ -119,7 +119,7 @@ find_entry(Ledger *ledger, const pg_uuid_t *id)
  * ledger_enter
  *
  * Adds a job with its outcome, or NULL to leave it open.  All jobs are entered
- * before the first is struck off or settled.  Raises 54000 past a billion.
+ * before the first is answered or settled.  Raises 54000 past a billion.
  */
 void
 ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
@@ -140,7 +140,7 @@ ledger_enter(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 	ledger->count++;
 }
 
-/* The entry of a job, or NULL, where the next open one is expected or elsewhere */
+/* The entry of a job, or NULL; the next open one is tried first */
 static LedgerEntry *
 next_entry(Ledger *ledger, const pg_uuid_t *id)
 {
@@ -157,7 +157,7 @@ next_entry(Ledger *ledger, const pg_uuid_t *id)
 	return find_entry(ledger, id);
 }
 
-/* ledger_rewind: the jobs come in their order again, from the first one */
+/* ledger_rewind: expects the jobs in their order again */
 void
 ledger_rewind(Ledger *ledger)
 {
@@ -192,8 +192,8 @@ ledger_is_held(Ledger *ledger, const pg_uuid_t *id)
 /*
  * ledger_answer
  *
- * Notes that a job was answered.  Nothing is noted of a job that was not
- * entered, since it came later.
+ * Notes that a job was answered.  One that was not entered came later, and is
+ * left alone.
  */
 void
 ledger_answer(Ledger *ledger, const pg_uuid_t *id)
@@ -204,7 +204,7 @@ ledger_answer(Ledger *ledger, const pg_uuid_t *id)
 		entry->outcome = ANSWERED;
 }
 
-/* ledger_settle: the outcome of a job that is still open */
+/* ledger_settle: sets the outcome of a job, if it is open */
 void
 ledger_settle(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 {
@@ -214,7 +214,7 @@ ledger_settle(Ledger *ledger, const pg_uuid_t *id, const char *outcome)
 		entry->outcome = outcome;
 }
 
-/* Is an entry open, and held if only those are asked for? */
+/* Is an entry open, or, if held is set, held? */
 static inline bool
 is_wanted(const LedgerEntry *entry, bool held)
 {
@@ -264,9 +264,9 @@ compare_entries(const void *a, const void *b)
 /*
  * ledger_report
  *
- * Reports the jobs that were not struck off and their outcomes, in the order
- * of ids, none twice.  Entries that are still open have the outcome given, or
- * are left out if that is NULL.  Ends the use of the ledger.
+ * Reports the jobs that were not answered and their outcomes, in the order
+ * of ids, none twice.  Open entries get outcome_of_open, or are left out if
+ * that is NULL.  The ledger cannot be used afterwards.
  */
 void
 ledger_report(Ledger *ledger, const char *outcome_of_open,

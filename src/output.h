@@ -17,8 +17,8 @@ typedef struct Output
 {
 	char	   *data;
 	size_t		len;
-	size_t		ready;			/* so many bytes may be written at once */
-	size_t		capacity;		/* so many are allocated */
+	size_t		ready;			/* bytes that may be written */
+	size_t		capacity;		/* bytes allocated */
 	size_t		limit;			/* len may not pass this */
 	void		(*too_large) (size_t limit);	/* raises the error then */
 } Output;

@@ -28,8 +28,8 @@
 #define PYTHON_DATETIME_MAX		(INT64_C(253402300800) * USECS_PER_SECOND - 1)
 
 /*
- * Python reads no integer of more characters than this, blanks included; here
- * this is so of other numbers, too
+ * Python refuses longer integers, blanks included; other numbers, without
+ * blanks, are no longer here, either
  */
 #define MAX_NUMBER_CHARACTERS	4300
 
@@ -46,7 +46,7 @@ at_digit(const Text *t)
 	return t->at < t->end && *t->at >= '0' && *t->at <= '9';
 }
 
-/* Passes a character if it is the next one */
+/* Skips the next character if it is this one */
 static bool
 read_char(Text *t, char c)
 {
@@ -56,7 +56,7 @@ read_char(Text *t, char c)
 	return true;
 }
 
-/* Passes an optional sign; is it a minus? */
+/* Skips an optional sign; is it a minus? */
 static bool
 read_sign(Text *t)
 {
@@ -170,9 +170,9 @@ uuid_from_text(const char *text, size_t len, unsigned char result[PARSE_UUID_BYT
 /*
  * uuid_prefix_from_text
  *
- * Every text is a prefix; the question is only of which uuids.  Sets the
- * lowest and the highest uuid whose text (8-4-4-4-12) begins with the text
- * given, in either case, and returns true; returns false if there is none.
+ * Sets the lowest and the highest uuid whose text (8-4-4-4-12) begins with the
+ * text given, in either case, and returns true; returns false if there is
+ * none.
  */
 bool
 uuid_prefix_from_text(const char *text, size_t len,
@@ -218,8 +218,8 @@ uuid_prefix_from_text(const char *text, size_t len,
  * integer_from_text
  *
  * An optional sign and decimal digits, blanks around.  A number past int64
- * becomes the nearest int64: as a bound on a column of PostgreSQL's type
- * integer that means the same.
+ * becomes the nearest int64: as a bound on a column of type integer that is
+ * the same.
  */
 bool
 integer_from_text(const char *text, size_t len, int64_t *result)
@@ -288,7 +288,7 @@ boolean_from_text(const char *text, size_t len, bool *result)
 	return false;
 }
 
-/* Passes digits; are there any? */
+/* Skips digits; are there any? */
 static bool
 skip_digits(Text *t)
 {
@@ -300,9 +300,9 @@ skip_digits(Text *t)
 }
 
 /*
- * A decimal number as Python's float() reads it: blanks around, a sign,
- * digits with a point among them, an exponent.  Not a number, infinities and
- * numbers that a double cannot hold are refused.
+ * A decimal number as Python's float() reads it: blanks around, a sign, digits
+ * with a point among them, an exponent.  NaN, infinities and numbers too large
+ * for a double are refused.
  */
 static bool
 parse_number(const char *text, size_t len, double *result)
@@ -362,7 +362,7 @@ datetime_from_number(double seconds)
 	return (int64_t) whole * USECS_PER_SECOND + (int64_t) usecs;
 }
 
-/* Between min and max digits; false if there are fewer.  More stay unread. */
+/* Reads min to max digits; false if there are fewer.  More stay unread. */
 static bool
 read_digits(Text *t, int min, int max, int *result)
 {
@@ -398,7 +398,7 @@ date_exists(int year, int month, int day)
 	return day <= lengths[month - 1] + (month == 2 && leap ? 1 : 0);
 }
 
-/* The time of a day, with seconds and their fraction or without, in *usecs */
+/* Reads a time of day, seconds and fraction optional, into *usecs */
 static bool
 read_time(Text *t, int64_t *usecs)
 {
@@ -429,7 +429,7 @@ read_time(Text *t, int64_t *usecs)
 	return hour <= 23 && minute <= 59 && second <= 59;
 }
 
-/* An optional offset from UTC, in *minutes east of it */
+/* Reads an optional offset from UTC, in *minutes east of it */
 static bool
 read_offset(Text *t, int *minutes)
 {

@@ -3,16 +3,15 @@
  * parse_value.h
  *	  Reading one value of a filter from text.
  *
- * These functions meet text that a stranger wrote, so they need nothing but
- * that text: no PostgreSQL, no allocation, no global state but LC_NUMERIC,
- * which is C in a backend.  They can be compiled and fuzzed alone.  All take a pointer and a length in
- * bytes (the text need not end in a NUL and may hold any byte), return true
- * and set *result if the text is such a value, and else return false and
- * leave *result alone.  Text outside ASCII is taken to be UTF-8.
+ * These functions parse untrusted text, so they need nothing else: no
+ * PostgreSQL, no allocation, no global state but LC_NUMERIC, which is C in a
+ * backend.  They can be compiled and fuzzed alone.  All take a pointer and a
+ * length in bytes (the text need not end in a NUL and may hold any byte),
+ * return true and set *result if the text is such a value, and else return
+ * false and leave *result alone.  Text outside ASCII is taken to be UTF-8.
  *
- * What counts as such a value is what pydantic 1 accepts, which the
- * documented API is built on, less some spellings that only Python knows;
- * doc/api.md lists those.
+ * They accept what pydantic 1 does, which the documented API is built on, but
+ * for some spellings that only Python knows; doc/api.md lists those.
  *
  *-------------------------------------------------------------------------
  */

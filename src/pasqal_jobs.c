@@ -29,8 +29,8 @@ void		_PG_init(void);
  * _PG_init
  *
  * Runs once, as the library is loaded.  Raises 25000 during a parallel
- * operation, in which the settings could not take over what was set before, and
- * a default would take its place.
+ * operation: what was set before could not be taken over there, and defaults
+ * would take its place.
  */
 void
 _PG_init(void)

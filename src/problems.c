@@ -19,21 +19,21 @@
 #include "problems.h"
 
 /*
- * How much of a key of the user's own making a message and the DETAIL of an
- * error repeat, in bytes: both go to the server's log
+ * How many bytes of an unknown key the message and the DETAIL of an error
+ * repeat: both go to the server's log
  */
 #define KEY_IN_MESSAGE	64
 #define KEY_IN_DETAIL	256
 
 /*
  * The first entry about a filter lists all permitted labels.  Later ones do
- * until all these lists have so many bytes: an enum may have a thousand labels,
- * and a request a thousand bad values.
+ * until all these lists have this many bytes: an enum may have a thousand
+ * labels, and a request a thousand bad values.
  */
 #define LABELS_IN_BODY		(1024 * 1024)
 #define LABELS_IN_DETAIL	(32 * 1024)
 
-/* So many bytes of labels are enough for a hint */
+/* A hint lists about this many bytes of labels */
 #define LABELS_IN_HINT		1000
 
 typedef struct ProblemDef
@@ -118,8 +118,7 @@ too_many_problems(size_t limit)
  * problems_init
  *
  * No problem yet; the body will show the first "limit" of those to come.
- * All memory is taken from the context that is current here and in
- * problems_add.
+ * problems_add allocates in the current context.
  */
 void
 problems_init(Problems *problems, uint64 limit)
@@ -301,8 +300,8 @@ problems_add(Problems *problems, const Problem *problem)
 /*
  * problems_body
  *
- * The documented 422 body, as JSON: a varlena in the current memory context
- * that ends in a NUL besides.
+ * The documented 422 body, as JSON: a varlena in the current memory context,
+ * and a NUL behind it.
  */
 struct varlena *
 problems_body(const Problems *problems)

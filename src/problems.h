@@ -51,7 +51,7 @@ typedef struct Problem
 	const LabelColumn *permitted;	/* whose labels, for PROBLEM_LABEL */
 } Problem;
 
-/* The problems of one request, gathered in the order of their report */
+/* The problems of one request, in the order of their report */
 typedef struct Problems
 {
 	uint64		count;			/* all that were found */
@@ -59,10 +59,10 @@ typedef struct Problems
 	Output		entries;		/* their JSON, comma between */
 	char	   *message;		/* the first one in words */
 	char	   *hint;			/* for the first one */
-	const LabelColumn *column;	/* whose labels the next two list */
-	char	   *labels;			/* as the API's message does */
-	char	   *ctx;			/* as its ctx does */
-	size_t		label_bytes;	/* of these lists, in all entries */
+	const LabelColumn *column;	/* the column whose labels follow */
+	char	   *labels;			/* for the API's message */
+	char	   *ctx;			/* for its ctx */
+	size_t		label_bytes;	/* of labels and ctx, in all entries */
 } Problems;
 
 #define PROBLEMS_NO_LIMIT	PG_UINT64_MAX

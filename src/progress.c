@@ -20,8 +20,8 @@
 
 /*
  * How many jobs failed for one reason.  A reason contains a status, which may
- * be any text: so many bytes tell reasons apart, so many reasons are counted
- * each, and the most frequent of them are shown.
+ * be any text.  So there are limits to the bytes that are compared, the
+ * reasons that are counted, and those that are shown.
  */
 #define REASON_BYTES	256
 #define MAX_REASONS		10000
@@ -33,7 +33,7 @@ typedef struct Reason
 	uint64		jobs;
 } Reason;
 
-/* progress_begin: no job yet; all memory is of the current context */
+/* progress_begin: starts at zero; allocates in the current context */
 void
 progress_begin(Progress *progress, Datum batch)
 {
@@ -59,7 +59,7 @@ progress_failed(Progress *progress, const char *why)
 	progress->failed++;
 }
 
-/* progress_start: the chunks begin; the time of the work list does not count */
+/* progress_start: starts the clock, with the first chunk */
 void
 progress_start(Progress *progress, size_t total)
 {
@@ -68,7 +68,9 @@ progress_start(Progress *progress, size_t total)
 	progress->last = progress->start;
 }
 
-/* Shows a text in pg_stat_activity, which by itself would end the CALL's query_id */
+/*
+ * Shows a text in pg_stat_activity, and the CALL's query_id, which that clears
+ */
 static void
 report_activity(const Progress *progress, const char *activity)
 {
@@ -100,8 +102,7 @@ progress_show_call(const Progress *progress)
  * progress_notice
  *
  * Reports how far the work is, and how long the rest may take, if a second has
- * passed since the last time.  Pauses are part of the time so far, and so of
- * the estimate.
+ * passed since the last time.  The estimate includes pauses.
  */
 void
 progress_notice(Progress *progress)
@@ -128,7 +129,7 @@ progress_notice(Progress *progress)
 /*
  * progress_context
  *
- * Error context callback: what stays of a call that fails.  Warnings of
+ * Error context callback: what a failed call has committed.  Warnings of
  * triggers show it, too.
  */
 void
@@ -153,7 +154,9 @@ compare_reasons(const ListCell *a, const ListCell *b)
 	return strcmp(ra->why, rb->why);
 }
 
-/* progress_end: the notice at the end: how many jobs were canceled, and why others were not */
+/*
+ * progress_end: reports how many jobs were canceled, and why others were not
+ */
 void
 progress_end(const Progress *progress)
 {

@@ -45,9 +45,9 @@ query_string_next(QueryString *query, QueryPiece *piece)
 }
 
 /*
- * Looks at the bytes at the start of a text.  Returns how many make up one
- * character of UTF-8; or, negative, how many bad ones stand for one U+FFFD:
- * as many as could have begun a character.
+ * Looks at the bytes at the start of a text.  Returns the length of one
+ * character of UTF-8; or, negative, how many bad bytes one U+FFFD replaces:
+ * those that could have begun a character.
  */
 static int
 utf8_length(const unsigned char *s, size_t len)
@@ -93,9 +93,9 @@ utf8_length(const unsigned char *s, size_t len)
  * percent_decode
  *
  * Writes the text with every %XX replaced by its byte, and + by a blank if
- * that is asked for; a % that two hexadecimal digits do not follow stays.
- * What is no UTF-8 then becomes U+FFFD.  Returns the length of the result,
- * which needs PERCENT_DECODED_MAX(len) bytes at most and may hold NULs.
+ * plus_is_blank; any other % stays.  What is no UTF-8 then becomes U+FFFD.
+ * Returns the length of the result, which needs PERCENT_DECODED_MAX(len) bytes
+ * at most and may hold NULs.
  */
 size_t
 percent_decode(char *result, const char *text, size_t len, bool plus_is_blank)

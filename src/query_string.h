@@ -3,8 +3,8 @@
  * query_string.h
  *	  Reading a query string and a path as the web does.
  *
- * Like parse_value.h: these functions meet a stranger's text and need nothing
- * but that text and the memory that they are given.
+ * Like parse_value.h: these functions parse untrusted text, and need only that
+ * and the memory that they are given.
  *
  *-------------------------------------------------------------------------
  */

@@ -18,9 +18,8 @@ typedef struct Request
 	Filters		filters;
 
 	/*
-	 * For a work list: is it to say where in the table each job is?  And
-	 * where jobs of the filter id were, if that is known; none may be there
-	 * any more
+	 * Is a work list to have the tids of its jobs? And the tids that jobs of
+	 * the filter id had, if known; none may be there any more
 	 */
 	bool		wants_tids;
 	FilterValues tids;
@@ -35,17 +34,17 @@ typedef struct Request
 	bool		skip_locked;
 
 	/* What RUNNING jobs become, as the column has it, if that is not CANCELED */
-	bool		cooperative;
+	bool		has_running_status;
 	Datum		running_status;
 
-	/* so many jobs may be canceled; 0: no limit */
+	/* how many jobs may be canceled; 0: no limit */
 	uint64		max_jobs;
 
 	/* change nothing, and see what the calling statement's snapshot sees */
 	bool		read_only;
 } Request;
 
-/* Are the jobs those of the filter id? */
+/* Are the jobs named, by the filter id? */
 static inline bool
 request_lists_jobs(const Request *request)
 {

@@ -4,7 +4,7 @@
  *	  Gathering the answer of a cancel: jobs as the executor returns them,
  *	  encoded at once; errors; the order of both.
  *
- * What a job or the whole looks like in the end is up to the encoder.
+ * The encoder decides what a job and the whole look like.
  *
  *-------------------------------------------------------------------------
  */

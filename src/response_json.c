@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * response_json.c
- *	  A response as the text of json.
+ *	  A response as json, which is text.
  *
  * The text is written once and never turned into jsonb.  Jobs that come in
- * order stand where they belong at once, and the answer is the very memory
- * that they were written to.
+ * order are written where they belong, and that memory is the answer.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +18,7 @@
 #include "columns.h"
 #include "encoder.h"
 
-/* Of a text that is sent, a little must be left for the message around it */
+/* Leaves room for the protocol's message around the text */
 #define JSON_LIMIT		(MaxAllocSize - 8192)
 
 static const char before_jobs[] = "{\"data\":{\"jobs\":[";
@@ -67,7 +66,7 @@ append_text(Output *out, Datum value)
 	output_append_json_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
-/* A numeric of jsonb, of so many bytes */
+/* A numeric of jsonb, which has len bytes */
 static void
 append_numeric(Output *out, const char *value, size_t len)
 {
@@ -86,8 +85,8 @@ append_numeric(Output *out, const char *value, size_t len)
 }
 
 /*
- * The functions that read jsonb take it from where it is, in a row that is
- * packed, so nothing of it need be aligned.
+ * The functions below read jsonb in place, in a packed row, so nothing of it
+ * need be aligned.
  */
 static inline uint32
 read_word(const char *at)
@@ -100,7 +99,7 @@ read_word(const char *at)
 
 static void append_container(Output *out, const char *container);
 
-/* A value of a container, which lies from *offset on; advances that */
+/* Appends the element of a container at *offset, and advances that */
 static void
 append_element(Output *out, JEntry entry, const char *base, uint32 *offset)
 {
@@ -159,7 +158,7 @@ append_container(Output *out, const char *container)
 		output_append(out, object ? "}" : "]", 1);
 }
 
-/* A dimension of a text array, counted from 0, and those below it */
+/* Appends a dimension of a text array, counted from 0, and those below it */
 static void
 append_dimension(Output *out, TextArray *array, int dim)
 {
@@ -213,8 +212,8 @@ append_label(Encoding *encoding, JobColumn column, Datum value)
 }
 
 /*
- * Writes a value to the end of the output, for which there is JOB_ROOM, and
- * returns where it ends, with JOB_ROOM behind it.
+ * Writes a value to the end of the output and returns where it ends, with room
+ * for the values of a fixed size that are still to come.
  */
 static inline char *
 put_value(Encoding *encoding, char *at, JobColumn column, Datum value)
@@ -288,7 +287,7 @@ encode_job(Encoding *encoding, const TupleTableSlot *row)
 	return start;
 }
 
-/* Copies the jobs, which are not in order, to where they are */
+/* Copies the jobs into their order */
 static void
 reorder(Encoding *encoding, const ResponseContent *content)
 {

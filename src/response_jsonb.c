@@ -51,9 +51,9 @@ compare_fields(const void *a, const void *b)
 }
 
 /*
- * Puts the JEntry of a container's element where it belongs; every so often
- * it holds in place of a length where the element ends, behind the container's
- * head.  That is never too much, since the output has the limit of a JEntry.
+ * Stores the JEntry of a container's element; every JB_OFFSET_STRIDE-th has
+ * the end of the element, counted from the container's head, in place of a
+ * length.  That fits, since the output has the limit of a JEntry.
  */
 static inline void
 put_jentry(char *container, uint32 index, JEntry meta, size_t end)
@@ -64,34 +64,43 @@ put_jentry(char *container, uint32 index, JEntry meta, size_t end)
 	memcpy(container + CONTAINER_HEAD(index), &meta, sizeof(JEntry));
 }
 
+/* The head and the keys of an object, without the JEntries of its values */
+static size_t
+put_head(char *at, int count, const char *const *keys)
+{
+	uint32		header = count | JB_FOBJECT;
+	size_t		offset = CONTAINER_HEAD(2 * count);
+
+	memcpy(at, &header, sizeof(header));
+	for (int i = 0; i < count; i++)
+	{
+		size_t		len = strlen(keys[i]);
+
+		memcpy(at + offset, keys[i], len);
+		offset += len;
+		put_jentry(at, i, len, offset - CONTAINER_HEAD(2 * count));
+	}
+	return offset;
+}
+
 static void
 make_job_layout(void)
 {
-	uint32		header = FIELD_COUNT | JB_FOBJECT;
-	size_t		at = CONTAINER_HEAD(2 * FIELD_COUNT);
+	const char *keys[FIELD_COUNT];
 
 	for (int i = 0; i < FIELD_COUNT; i++)
 		job_layout.field[i] = i;
 	qsort(job_layout.field, FIELD_COUNT, sizeof(JobColumn), compare_fields);
-
-	memcpy(job_layout.head, &header, sizeof(header));
 	for (int i = 0; i < FIELD_COUNT; i++)
-	{
-		const char *key = job_columns[job_layout.field[i]].name;
-		size_t		len = strlen(key);
-
-		Assert(len < NAMEDATALEN);
-		memcpy(job_layout.head + at, key, len);
-		at += len;
-		put_jentry(job_layout.head, i, len, at - CONTAINER_HEAD(2 * FIELD_COUNT));
-	}
-	job_layout.head_len = at;
+		keys[i] = job_columns[job_layout.field[i]].name;
+	job_layout.head_len = put_head(job_layout.head, FIELD_COUNT, keys);
+	Assert(job_layout.head_len <= sizeof(job_layout.head));
 }
 
 /*
- * The functions from here to append_value append one value each and return
- * its JEntry with its length.  Before each is room for all values of a fixed
- * size, and so is behind it.
+ * The functions from here to append_value append one value each and return its
+ * JEntry with its length.  Each finds, and leaves, room for all values of a
+ * fixed size.
  */
 #define JOB_ROOM	(FIELD_COUNT * FORMATTED_TIMESTAMP)
 
@@ -138,7 +147,7 @@ append_integer(Output *out, int64 value)
 	return JENTRY_ISNUMERIC | (JEntry) (out->len - start);
 }
 
-/* The same, faster for a digit or none */
+/* The same, faster below 10000 */
 static inline JEntry
 append_small_integer(Output *out, int32 value)
 {
@@ -157,7 +166,7 @@ append_small_integer(Output *out, int32 value)
 	return JENTRY_ISNUMERIC | (JEntry) (out->len - start);
 }
 
-/* Bytes, which may be many */
+/* Bytes of any number */
 static JEntry
 append_string(Output *out, const char *text, size_t len)
 {
@@ -174,7 +183,7 @@ append_text(Output *out, Datum value)
 	return append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
-/* jsonb is a container, or an array with a scalar in it */
+/* A jsonb is a container; a scalar is in an array of one */
 static JEntry
 append_jsonb(Output *out, Datum value)
 {
@@ -202,7 +211,7 @@ append_jsonb(Output *out, Datum value)
 	return type | (JEntry) (out->len - start);
 }
 
-/* A dimension of a text array, counted from 0, and those below it */
+/* Appends a dimension of a text array, counted from 0, and those below it */
 static JEntry
 append_dimension(Output *out, TextArray *array, int dim)
 {
@@ -336,25 +345,6 @@ encode_job(Encoding *encoding, const TupleTableSlot *row)
 				   out->len - start - CONTAINER_HEAD(2 * FIELD_COUNT));
 	}
 	return start;
-}
-
-/* The head and the keys of an object, without the JEntries of its values */
-static size_t
-put_head(char *at, int count, const char *const *keys)
-{
-	uint32		header = count | JB_FOBJECT;
-	size_t		offset = CONTAINER_HEAD(2 * count);
-
-	memcpy(at, &header, sizeof(header));
-	for (int i = 0; i < count; i++)
-	{
-		size_t		len = strlen(keys[i]);
-
-		memcpy(at + offset, keys[i], len);
-		offset += len;
-		put_jentry(at, i, len, offset - CONTAINER_HEAD(2 * count));
-	}
-	return offset;
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * row_locks.c
- *	  Row locks of jobs: how they can be locked, and which look locked.
+ *	  Row locks: how jobs can be locked, and which look locked.
  *
  * Whether a job is locked is seen at the xmax of its row: the transaction, or
  * the MultiXact, that locked it last.  SQL does not tell which of the two it
@@ -31,7 +31,7 @@
 #include "columns.h"
 #include "row_locks.h"
 
-/* Does the value of a column follow from other columns? */
+/* Is it a generated column? */
 static bool
 is_generated(Oid relid, AttrNumber attnum)
 {
@@ -47,8 +47,8 @@ is_generated(Oid relid, AttrNumber attnum)
 }
 
 /*
- * Does a cancel change one of these columns of the relation?  0, an expression,
- * and a generated column may follow from those that it writes.
+ * Does a cancel change one of these columns of the relation?  An expression
+ * (0) and a generated column may depend on those.
  */
 static bool
 writes_any(Oid relid, const int16 *attnums, int count)
@@ -67,7 +67,7 @@ writes_any(Oid relid, const int16 *attnums, int count)
 	return false;
 }
 
-/* Does a cancel change what other tables may refer to, or the partition? */
+/* Does a cancel write a column of a unique or a partition key? */
 static bool
 writes_key(Oid relid)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * row_locks.h
- *	  Row locks of jobs: how they can be locked, and which look locked.
+ *	  Row locks: how jobs can be locked, and which look locked.
  *
  *-------------------------------------------------------------------------
  */

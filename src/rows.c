@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * rows.c
- *	  The functions that answer with one row a job: cancel_jobs_rows and
+ *	  The functions that return a row for each job: cancel_jobs_rows and
  *	  cancel_jobs_preview.
  *
  * Rows go to a tuplestore, which writes to disk what work_mem does not hold.
@@ -45,7 +45,7 @@ init_rows(Rows *rows, FunctionCallInfo fcinfo)
 											  ALLOCSET_DEFAULT_SIZES);
 }
 
-/* Puts a row, made in row_context; the current context becomes old again */
+/* Stores a row that was made in row_context, and switches back to old */
 static void
 put_row(Rows *rows, Datum *values, bool *nulls, MemoryContext old)
 {
@@ -54,7 +54,7 @@ put_row(Rows *rows, Datum *values, bool *nulls, MemoryContext old)
 	MemoryContextReset(rows->row_context);
 }
 
-/* A row (id, NULL, job) for a job that was canceled */
+/* Stores (id, NULL, job): canceled */
 static void
 put_canceled(TupleTableSlot *row, void *arg)
 {
@@ -71,7 +71,7 @@ put_canceled(TupleTableSlot *row, void *arg)
 	put_row(rows, values, nulls, old);
 }
 
-/* A row (id, error, NULL) for one that was not */
+/* Stores (id, error, NULL): not canceled */
 static void
 put_not_canceled(const pg_uuid_t *id, const char *why, void *arg)
 {
@@ -89,9 +89,9 @@ PG_FUNCTION_INFO_V1(cancel_jobs_rows);
  * cancel_jobs_rows(batch uuid, filters jsonb)
  *		returns table (id uuid, error text, job jsonb)
  *
- * The cancel of cancel_jobs, one row a job: the canceled jobs as the UPDATE
- * returns them, then the others by id.  The rows may fill the disk; in memory
- * there are only the ids.
+ * Cancels as cancel_jobs does, and returns a row for each job: the canceled
+ * jobs as the UPDATE returns them, then the others by id.  Rows beyond
+ * work_mem go to disk; the ids stay in memory.
  */
 Datum
 cancel_jobs_rows(PG_FUNCTION_ARGS)
@@ -114,11 +114,11 @@ cancel_jobs_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * A row (id, status, error) of a preview.  The status column may be of another
- * type than ours, which has the label of the same text or none.
+ * Stores (id, status, error) of a preview.  The status column may have another
+ * type than ours: its label is shown as ours of the same name, or as null.
  */
 static void
-put_foreseen(const pg_uuid_t *id, NullableDatum status, const char *why, void *arg)
+put_preview(const pg_uuid_t *id, NullableDatum status, const char *why, void *arg)
 {
 	Rows	   *rows = arg;
 	MemoryContext old = MemoryContextSwitchTo(rows->row_context);
@@ -138,8 +138,8 @@ put_foreseen(const pg_uuid_t *id, NullableDatum status, const char *why, void *a
 }
 
 /*
- * Releases the labels of our own JobStatus.  Raises 55000 if one of them has
- * another name by now, under which a row would show it.
+ * Releases the labels of our own JobStatus.  Raises 55000 if one of them was
+ * renamed meanwhile: rows would show the new name.
  */
 static void
 release_labels(Rows *rows, Oid type)
@@ -162,8 +162,8 @@ PG_FUNCTION_INFO_V1(cancel_jobs_preview);
  * cancel_jobs_preview(batch uuid, filters jsonb)
  *		returns table (id uuid, status JobStatus, error text)
  *
- * What a cancel would do now.  The status of a job that is not found, or whose
- * status our own JobStatus has no label for, is null.
+ * What a cancel would do now.  The status is null if the job is not found, or
+ * if our JobStatus has no such label.
  */
 Datum
 cancel_jobs_preview(PG_FUNCTION_ARGS)
@@ -180,7 +180,7 @@ cancel_jobs_preview(PG_FUNCTION_ARGS)
 	type = TupleDescAttr(rows.result->setDesc, 1)->atttypid;
 	rows.labels = enum_labels(type);
 	rows.relation = &call.relation;
-	preview(&call.request, put_foreseen, &rows);
+	preview(&call.request, put_preview, &rows);
 	release_labels(&rows, type);
 
 	call_end(&call);

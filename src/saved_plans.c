@@ -5,11 +5,11 @@
  *
  * The rules that keep a plan alive while it is used:
  *
- * - Code of others runs while a statement is planned, and may call us.  So an
- *	 entry has its plan from the beginning, and nothing here runs code of others.
+ * - User code runs while a statement is planned, and may call us.  So an entry
+ *	 has its plan from the beginning, and nothing here runs user code.
  * - An execution holds its entry.  An entry that is held is neither freed nor
  *	 given another plan, and its address stays.
- * - When there are too many plans, the one that was not used for longest goes.
+ * - When there are too many plans, the least recently used one is freed.
  *
  * A plan is used as long as the relation has the version that it was made for
  * and the plan cache calls it valid.  It is never freed in an invalidation
@@ -67,7 +67,7 @@ saved_plan_forget(SavedPlan *saved)
 	SPI_freeplan(plan);
 }
 
-/* Forgets the plan that was not used for longest, of those that nobody holds */
+/* Forgets the least recently used one of the plans that nobody holds */
 static void
 forget_one_plan(void)
 {
@@ -122,7 +122,7 @@ saved_plan_enter(const PlanKey *key, uint64 version, SPIPlanPtr plan)
 /*
  * saved_plan_hold
  *
- * The plan, which is not freed before saved_plan_release.
+ * Keeps the plan until saved_plan_release, and returns it.
  */
 SPIPlanPtr
 saved_plan_hold(SavedPlan *saved)

@@ -23,7 +23,7 @@ typedef struct PlanKey
 	uint8		row_locks;		/* RowLocks, if rows are locked */
 	bool		shows_xmax;
 	bool		held;
-	bool		cooperative;
+	bool		has_running_status;
 	uint8		form[FILTER_COUNT]; /* of each filter's values */
 } PlanKey;
 

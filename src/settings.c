@@ -4,10 +4,10 @@
  *	  The settings pasqal_jobs.*.
  *
  * Until the library is loaded in a session a setting is a placeholder that
- * takes any text.  PostgreSQL replaces a placeholder that it then finds
- * invalid by the value below it, with a warning.  A cancel must not use a
- * value that nobody chose, so the invalid text is remembered here, and calls
- * fail until the setting is set right (see settings_check).
+ * takes any text.  If PostgreSQL then finds it invalid, it warns, and the next
+ * older value or the default takes its place.  A cancel must not use a value
+ * that nobody chose, so the invalid text is remembered here, and calls fail
+ * until the setting is set right (see settings_check).
  *
  *-------------------------------------------------------------------------
  */
@@ -60,7 +60,9 @@ typedef enum CheckedSettingIndex
 	CHECKED_CHUNK_PAUSE
 } CheckedSettingIndex;
 
-/* A setting whose placeholder may have been invalid: words, or a number from 0 */
+/*
+ * A setting whose placeholder may be invalid: an enum, or a number from 0 on
+ */
 typedef struct CheckedSetting
 {
 	const char *name;
@@ -68,7 +70,7 @@ typedef struct CheckedSetting
 	int			unit;			/* of the number: 0, or GUC_UNIT_... */
 	const char *values;			/* for a hint */
 	char	   *invalid;		/* the invalid placeholder, or NULL */
-	ValueOrigin needed;			/* values of an earlier origin do not count */
+	ValueOrigin needed;			/* an older value does not make it valid again */
 	ValueOrigin origin;			/* of the value now */
 } CheckedSetting;
 
@@ -133,7 +135,7 @@ DEFINE_ASSIGN_HOOK(assign_locked_jobs, CHECKED_LOCKED_JOBS)
 DEFINE_ASSIGN_HOOK(assign_max_jobs, CHECKED_MAX_JOBS)
 DEFINE_ASSIGN_HOOK(assign_chunk_pause, CHECKED_CHUNK_PAUSE)
 
-/* Check hook: a channel's name is limited as an identifier is */
+/* Check hook: a channel's name is no longer than an identifier */
 static bool
 check_notify_channel(char **newval, void **extra, GucSource source)
 {
@@ -144,7 +146,9 @@ check_notify_channel(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* Remembers a placeholder that is invalid, or that RESET would make invalid */
+/*
+ * Remembers a placeholder whose value, or whose value after RESET, is invalid
+ */
 static void
 look_at_placeholder(CheckedSetting *setting)
 {

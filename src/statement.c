@@ -7,7 +7,7 @@
  * outdated plan is made anew from a new text, since a name in it may have
  * changed.
  *
- * A statement runs code of others: triggers, policies, functions of views, and
+ * A statement runs user code: triggers, policies, functions of views, and
  * STABLE functions even while it is planned.  That code may alter the relation
  * or swap its name with another one's.  So the relation is verified before and
  * after each statement, and before the first row is read the plan must be
@@ -82,11 +82,12 @@ reads_index_of_batches(const Plan *plan)
 }
 
 /*
- * Does a plan for all values suit the statement?  Not if PostgreSQL would
- * compile it (jit), which takes longer than to cancel a few jobs; and if the
- * statement is for whole batches, only if it reads them by the index for that.
- * This makes the plan, which the first execution then uses; if code of others
- * has made it invalid meanwhile, names in its text may be those of others.
+ * Does a generic plan suit the statement?  Not if PostgreSQL would compile it
+ * (jit), which takes longer than to cancel a few jobs; and not for a whole
+ * batch unless it uses an index on batch_id: with old statistics it might read
+ * the whole table for each small batch.  This makes the plan, which the first
+ * execution then uses; if user code has made it invalid meanwhile, names in
+ * its text may mean other relations.
  */
 static bool
 generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
@@ -107,7 +108,7 @@ generic_plan_suits(SPIPlanPtr plan, bool whole_batch)
 	return suits && SPI_plan_is_valid(plan);
 }
 
-/* Forgets a saved plan for all values unless it suits the statement */
+/* Forgets a saved generic plan unless it suits the statement */
 static pg_noinline bool
 keep_if_suitable(SavedPlan *saved, bool whole_batch)
 {
@@ -135,13 +136,13 @@ keep_if_suitable(SavedPlan *saved, bool whole_batch)
  * Makes the plan of a statement, and saves it.  Returns NULL if it cannot be
  * saved (see saved_plan_enter); then *plan is in memory of SPI.
  *
- * For a partitioned table a plan for all values would lock every partition, a
- * plan for these values locks one.  For a long list see FORM_LONG_ARRAY.
+ * For a partitioned table a generic plan would lock every partition, a custom
+ * plan locks one.  For a long list see FORM_LONG_ARRAY.
  *
- * A plan for all values is wanted for a single id, for tids, and for a batch
- * without other filters: with batches of different sizes the plan cache would have
+ * A generic plan is wanted for a single id, for tids, and for a batch without
+ * other filters: with batches of different sizes the plan cache would have
  * each call planned anew, which takes longer than to cancel a few jobs.  The
- * last is for tables only: below a view there may be partitions.
+ * last case is for tables only: below a view there may be partitions.
  */
 static SavedPlan *
 make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
@@ -202,7 +203,7 @@ plan_is_about(SPIPlanPtr plan, Oid relid)
 	return list_member_oid(source->relationOids, relid);
 }
 
-/* Is an attribute of a result what the reader takes for this column? */
+/* Has an attribute of a result the type of this column? */
 static bool
 attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 {
@@ -214,8 +215,8 @@ attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 }
 
 /*
- * Called when the plan is made and before any of it runs: raises 55000 if it
- * is not about the relation, or if its rows are not what they are taken for.
+ * Called after planning and before execution: raises 55000 if the plan is not
+ * about the relation, or if its rows have other types than expected.
  */
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
@@ -257,7 +258,7 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 		jobs_relation_changed(receiver->relation);
 }
 
-/* The end of the rows, and of the receiver */
+/* Nothing is to be shut down or destroyed */
 static void
 receiver_end(DestReceiver *self)
 {
@@ -280,8 +281,8 @@ param_list(const Statement *statement)
 }
 
 /*
- * Runs the plan of a receiver, which is not freed meanwhile.  saved is NULL for
- * a plan that is not saved.
+ * Runs a saved plan, held meanwhile; or, if saved is NULL, receiver->plan,
+ * which SPI_finish frees.
  */
 static pg_noinline void
 run_plan(SavedPlan *saved, RowReceiver *receiver, const SPIExecuteOptions *options)
@@ -311,10 +312,11 @@ run_plan(SavedPlan *saved, RowReceiver *receiver, const SPIExecuteOptions *optio
  *
  * Runs a statement and calls the callback with each row that it returns, while
  * it runs.  It sees a snapshot of its own, taken now; or, if the request is
- * read-only, that of the statement that called us, which works during recovery,
- * too.  Must be called with SPI connected; memory is taken from the current
- * context.  Raises whatever the statement raises, and 55000 if the relation
- * was changed.  Where no job can match, only jobs that are named are looked at.
+ * read-only, that of the statement that called us, which works during
+ * recovery, too.  Must be called with SPI connected; memory is taken from the
+ * current context.  Raises whatever the statement raises, and 55000 if the
+ * relation was changed.  If no job can match, only jobs that are named are
+ * looked at.
  */
 void
 statement_execute(StatementKind kind, const Request *request,

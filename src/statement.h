@@ -19,8 +19,8 @@ typedef enum StatementKind
 
 	/*
 	 * (id, status, xmax, matches, creation_order, tid) of the same jobs, for
-	 * a work list; with a filter id of the jobs of STATEMENT_LOOK.  The tid
-	 * is null unless the request wants it.
+	 * a work list; or, with a filter id, of the jobs of STATEMENT_LOOK.  The
+	 * tid is null unless the request wants it.
 	 */
 	STATEMENT_WORK_LIST,
 
@@ -31,9 +31,9 @@ typedef enum StatementKind
 	STATEMENT_LOCK,
 
 	/*
-	 * cancels the jobs that match and can be canceled, and are where the tids
-	 * of the request say, if it has any, and are held, if it says so; returns
-	 * the fields of a response, numbered as columns.h numbers them
+	 * cancels the jobs that match and can be canceled, with the request's
+	 * tids and held_by as xmax, if it has these; returns the fields of a
+	 * response, numbered as in columns.h
 	 */
 	STATEMENT_CANCEL,
 
@@ -59,8 +59,8 @@ enum ResultColumn
 };
 
 /*
- * Called with each row; its attributes are deformed, and are as many and of
- * such types as the statement promises
+ * Called with each row, which is deformed and has the attributes of the
+ * statement
  */
 typedef void (*RowCallback) (TupleTableSlot *row, void *arg);
 

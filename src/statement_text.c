@@ -3,11 +3,11 @@
  * statement_text.c
  *	  The text and the parameters of a statement.
  *
- * The text follows from the relation, the kind of statement, which filters are
- * there, and whether each has one value or several; values are always
- * parameters.  These make up the key under which the plan is saved.
+ * The text follows from the relation, the kind of statement, which filters
+ * there are, and whether each has one value or several.  All this is in the
+ * key under which the plan is saved; values are parameters.
  *
- * The statements, with a filter user_id of one value and id of several:
+ * The statements, with one user_id and several ids:
  *
  * STATEMENT_MATCH
  *	SELECT j.id, j.status, j.xmax FROM public.jobs AS j
@@ -57,9 +57,9 @@
  *	other filters are conditions of WHERE as in STATEMENT_MATCH
  *
  * With tids, the conditions of STATEMENT_LOCK and STATEMENT_CANCEL are in
- * parentheses, and followed by: IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY ($5).
- * This keeps the planner from indexes of what the conditions are about.  For jobs
- * that are held, STATEMENT_CANCEL ends in: AND j.xmax OPERATOR(pg_catalog.=) $6.
+ * parentheses, and followed by: IS TRUE AND j.ctid OPERATOR(pg_catalog.=) ANY
+ * ($5).  This keeps the planner from using indexes for them.  For jobs that
+ * are held, STATEMENT_CANCEL ends in: AND j.xmax OPERATOR(pg_catalog.=) $6.
  *
  *-------------------------------------------------------------------------
  */
@@ -83,7 +83,8 @@
 static int
 add_param(Statement *statement, Oid type, Datum value)
 {
-	Assert(statement->param_count < MAX_PARAMS);
+	if (statement->param_count >= MAX_PARAMS)
+		elog(ERROR, "too many parameters");
 	statement->param_types[statement->param_count] = type;
 	statement->param_values[statement->param_count] = value;
 	return ++statement->param_count;
@@ -112,7 +113,9 @@ filter_form(Filter filter, const FilterValues *values)
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
-/* statement_fill_key: what the text of a statement depends on */
+/*
+ * statement_fill_key: sets the key to what the text of a statement depends on
+ */
 void
 statement_fill_key(PlanKey *key, StatementKind kind, const Request *request)
 {
@@ -124,7 +127,7 @@ statement_fill_key(PlanKey *key, StatementKind kind, const Request *request)
 	key->row_locks = kind == STATEMENT_LOCK ? request->relation->row_locks : 0;
 	key->shows_xmax = request->relation->shows_xmax && !request->read_only;
 	key->held = kind == STATEMENT_CANCEL && TransactionIdIsValid(request->held_by);
-	key->cooperative = kind == STATEMENT_CANCEL && request->cooperative;
+	key->has_running_status = kind == STATEMENT_CANCEL && request->has_running_status;
 	key->has_tids = request->wants_tids || request->tids.count > 0;
 	for (int f = 0; f < FILTER_COUNT; f++)
 		key->form[f] = filter_form(f, &request->filters.of[f]);
@@ -217,9 +220,10 @@ append_fields(Statement *statement)
 static void
 append_from(Statement *statement, const char *before)
 {
-	append_sql(statement, before);
-	append_sql(statement, jobs_relation_name(statement->request->relation));
-	append_sql(statement, " AS j");
+	/* the name takes two look-ups */
+	if (statement->sql)
+		appendStringInfo(statement->sql, "%s%s AS j", before,
+						 jobs_relation_name(statement->request->relation));
 }
 
 /* statement_answers_for_named: does it say of each job of the filter id whether it matches? */
@@ -230,11 +234,7 @@ statement_answers_for_named(StatementKind kind, const Request *request)
 		(kind == STATEMENT_LOOK || kind == STATEMENT_WORK_LIST);
 }
 
-/*
- * SELECT and FROM of a statement that reads, and the conditions on the jobs.  A
- * literal without a type takes the type of its column, so that no type need be
- * named.
- */
+/* SELECT, FROM and WHERE of a statement that reads */
 static void
 build_reading(Statement *statement, int batch)
 {
@@ -265,7 +265,9 @@ build_reading(Statement *statement, int batch)
 		append_conditions(statement, true);
 }
 
-/* SET of STATEMENT_CANCEL: times stay in order, whatever a worker did meanwhile */
+/*
+ * SET of STATEMENT_CANCEL, which keeps times in order, whatever a worker wrote
+ */
 static void
 append_assignments(Statement *statement)
 {
@@ -273,7 +275,7 @@ append_assignments(Statement *statement)
 	int			timestamp = add_param(statement, TIMESTAMPTZOID,
 									  TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 
-	if (request->cooperative)
+	if (request->has_running_status)
 		append_param(statement, " SET status = CASE WHEN j.status OPERATOR(pg_catalog.=) 'RUNNING'"
 					 " THEN $%d ELSE 'CANCELED' END",
 					 add_param(statement,
@@ -284,13 +286,16 @@ append_assignments(Statement *statement)
 
 	append_param(statement, ", updated_at = CASE WHEN j.updated_at OPERATOR(pg_catalog.>) $%d", timestamp);
 	append_param(statement, " THEN j.updated_at ELSE $%d END, end_timestamp = CASE", timestamp);
-	if (request->cooperative)
+	if (request->has_running_status)
 		append_sql(statement, " WHEN j.status OPERATOR(pg_catalog.=) 'RUNNING' THEN j.end_timestamp");
 	append_param(statement, " WHEN j.start_timestamp OPERATOR(pg_catalog.>) $%d", timestamp);
 	append_param(statement, " THEN j.start_timestamp ELSE $%d END", timestamp);
 }
 
-/* The condition that a job can be canceled */
+/*
+ * The condition that a job can be canceled.  A literal without a type takes
+ * the type of its column.
+ */
 static void
 append_cancelable(Statement *statement)
 {

@@ -27,9 +27,9 @@
 
 /*
  * The batch, the timestamp, the status of RUNNING jobs, tids, the holder, two
- * values for the prefix, labels one by one
+ * values for the prefix; and labels one by one, of two filters
  */
-#define MAX_PARAMS		(5 + 2 + FILTER_COUNT + LABEL_SET_COUNT * FORM_MAX_ORS)
+#define MAX_PARAMS		(5 + 2 + FILTER_COUNT + 2 * FORM_MAX_ORS)
 
 /* A statement that is built: its text, if that is wanted, and its parameters */
 typedef struct Statement

@@ -104,12 +104,15 @@
 #define FORM_ABSENT		0
 #define FORM_ONE		1
 #define FORM_MAX_ORS	100
-#define FORM_ARRAY		254		/* = ANY (array) */
-#define FORM_LONG_ARRAY	255		/* the same, planned for its values */
+#define FORM_ARRAY		253		/* = ANY (array) */
+#define FORM_LONG_ARRAY	254		/* the same, planned for its values */
+#define FORM_HIDDEN_ARRAY	255 /* the same, which the planner does not look at */
 
 /*
  * A statement with an array longer than this is planned for its values: only
- * then does the planner know the length, and hash the array.
+ * then does the planner know the length, and hash the array.  It takes
+ * microseconds and some 200 bytes for each element to guess how many rows
+ * match, so of a LONG_LIST the guess is that of a CASE.
  */
 #define LONG_ARRAY		100
 
@@ -161,6 +164,8 @@ filter_form(Filter filter, const FilterValues *values)
 	if (values->count <= 1 ||
 		(filter_table[filter].kind == TAKES_LABEL && values->count <= FORM_MAX_ORS))
 		return values->count;
+	if (values->count > LONG_LIST)
+		return FORM_HIDDEN_ARRAY;
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
@@ -212,7 +217,7 @@ append_condition(Statement *statement, Filter filter)
 	def->creation_condition : def->condition;
 	int			next = 0;
 
-	append_sql(statement, "(");
+	append_sql(statement, form == FORM_HIDDEN_ARRAY ? "(CASE WHEN " : "(");
 	for (int i = 0; i < repeat; i++)
 	{
 		const char *rest = condition;
@@ -235,7 +240,7 @@ append_condition(Statement *statement, Filter filter)
 		}
 		append_sql(statement, rest);
 	}
-	append_sql(statement, ")");
+	append_sql(statement, form == FORM_HIDDEN_ARRAY ? " THEN true END)" : ")");
 }
 
 /*
@@ -521,7 +526,7 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	SavedPlan  *saved;
 
 	for (int f = 0; f < FILTER_COUNT; f++)
-		if (key->form[f] == FORM_LONG_ARRAY)
+		if (key->form[f] >= FORM_LONG_ARRAY)
 			options = CURSOR_OPT_CUSTOM_PLAN;
 
 	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE || in_place))

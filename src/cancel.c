@@ -57,9 +57,6 @@
  */
 #define MAX_RETRIES		3
 
-/* A list of ids that is longer than this is compared with the batch first */
-#define LONG_LIST		50000
-
 /* One call */
 typedef struct CancelState
 {
@@ -113,11 +110,14 @@ cancel_check_limit(const Request *request, uint64 jobs)
 }
 
 /*
- * Notes whether a job that can be canceled looks locked by another transaction
+ * A row of STATEMENT_MATCH: notes whether a job that can be canceled looks
+ * locked by another transaction
  */
 static void
-note_lock(CancelState *state, TupleTableSlot *row)
+note_lock(TupleTableSlot *row, void *arg)
 {
+	CancelState *state = arg;
+
 	if (!state->lock_ahead && !row->tts_isnull[RESULT_XMAX] &&
 		job_is_cancelable(job_status(state->relation, row->tts_values[RESULT_STATUS],
 									 row->tts_isnull[RESULT_STATUS])))
@@ -155,76 +155,88 @@ enter_match(TupleTableSlot *row, void *arg)
 
 	if (row->tts_isnull[RESULT_ID])
 		return;					/* an answer needs an id */
-	note_lock(state, row);
+	note_lock(row, state);
 	ledger_enter(state->ledger, DatumGetUUIDP(row->tts_values[RESULT_ID]),
 				 state->look_at_all ||
 				 job_is_cancelable(job_status(state->relation, status, status_null)) ? NULL :
 				 why_status(state, status, status_null));
 }
 
-/* Which ids of a list are in the batch */
-typedef struct Presence
+/* Narrows the filter id to the jobs that are still open, maybe none */
+static void
+list_open(const CancelState *state, Request *request)
+{
+	request->filters.of[FILTER_ID] = ledger_ids(state->ledger, false);
+}
+
+/* A long list of ids, and which of them are in the batch */
+typedef struct LongList
 {
 	CancelState *state;
-	const FilterValues *ids;	/* sorted */
-	bool	   *present;		/* NULL if it is not asked for */
-} Presence;
+	FilterValues ids;			/* sorted */
+	bool	   *present;
+} LongList;
 
-/* A row of STATEMENT_MATCH */
+/* A row of STATEMENT_MATCH: enters the job if it is one of the list */
 static void
-note_presence(TupleTableSlot *row, void *arg)
+enter_if_listed(TupleTableSlot *row, void *arg)
 {
-	const Presence *p = arg;
+	const LongList *list = arg;
 	Datum	   *found;
 
-	note_lock(p->state, row);
-	if (row->tts_isnull[RESULT_ID] || p->present == NULL)
+	if (row->tts_isnull[RESULT_ID])
 		return;
-	found = bsearch(&row->tts_values[RESULT_ID], p->ids->values, p->ids->count,
+	found = bsearch(&row->tts_values[RESULT_ID], list->ids.values, list->ids.count,
 					sizeof(Datum), filter_compare_ids);
-	if (found)
-		p->present[found - p->ids->values] = true;
+	if (found == NULL || list->present[found - list->ids.values])
+		return;
+	list->present[found - list->ids.values] = true;
+	enter_match(row, list->state);
 }
 
 /*
- * Enters the jobs of the filter id as open, and reads whether one looks
- * locked.  The planner takes microseconds for each element of a list.  So a
- * long one is cut, in place, to the ids that are in the batch, maybe none; the
- * others have their answer.
+ * Enters the jobs of a long list as the batch has them, in the order in which
+ * the UPDATE will return them.  Only those that it is to cancel stay in the
+ * request.
  */
+static void
+enter_long_list(CancelState *state, Request *request)
+{
+	LongList	list = {state, request->filters.of[FILTER_ID], NULL};
+	Request		batch = *request;
+
+	list.present = MemoryContextAllocZero(state->context, list.ids.count);
+	memset(&batch.filters, 0, sizeof(batch.filters));
+	statement_execute(STATEMENT_MATCH, &batch, enter_if_listed, &list);
+	for (int i = 0; i < list.ids.count && state->named; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		Assert(i == 0 || filter_compare_ids(&list.ids.values[i - 1], &list.ids.values[i]) < 0);
+		if (!list.present[i])
+			ledger_enter(state->ledger, DatumGetUUIDP(list.ids.values[i]), WHY_NOT_FOUND);
+	}
+	pfree(list.present);
+	list_open(state, request);
+}
+
+/* Enters the jobs of the filter id, and reads whether one looks locked */
 static void
 enter_listed(CancelState *state, Request *request)
 {
-	FilterValues *ids = &request->filters.of[FILTER_ID];
-	Presence	p = {state, ids, NULL};
-	int			kept = 0;
+	const FilterValues *ids = &request->filters.of[FILTER_ID];
 
 	if (ids->count > LONG_LIST)
 	{
-		Request		batch = *request;
-
-		for (int i = 1; i < ids->count; i++)
-			Assert(filter_compare_ids(&ids->values[i - 1], &ids->values[i]) <= 0);
-		memset(&batch.filters, 0, sizeof(batch.filters));
-		p.present = MemoryContextAllocZero(state->context, ids->count);
-		statement_execute(STATEMENT_MATCH, &batch, note_presence, &p);
+		enter_long_list(state, request);
+		return;
 	}
-	else if (ids->count > 1 && !state->lock_ahead && state->relation->shows_xmax && !request->read_only)
-		statement_execute(STATEMENT_MATCH, request, note_presence, &p);
-
+	if (ids->count > 1 && !state->lock_ahead && state->relation->shows_xmax && !request->read_only)
+		statement_execute(STATEMENT_MATCH, request, note_lock, state);
 	for (int i = 0; i < ids->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (p.present && !p.present[i])
-		{
-			if (state->named)
-				ledger_enter(state->ledger, DatumGetUUIDP(ids->values[i]), WHY_NOT_FOUND);
-			continue;
-		}
 		ledger_enter(state->ledger, DatumGetUUIDP(ids->values[i]), NULL);
-		ids->values[kept++] = ids->values[i];
 	}
-	ids->count = kept;
 }
 
 /* Is this status what a cancel makes of a job? */
@@ -316,13 +328,6 @@ cancel_requested(CancelState *state, const Request *request)
 		statement_execute(STATEMENT_CANCEL, request, note_canceled, state);
 	else if (state->held > held_before)
 		cancel_held(state, request);
-}
-
-/* Narrows the filter id to the jobs that are still open, maybe none */
-static void
-list_open(const CancelState *state, Request *request)
-{
-	request->filters.of[FILTER_ID] = ledger_ids(state->ledger, false);
 }
 
 /*
@@ -541,6 +546,7 @@ preview(const Request *request, PreviewCallback callback, void *arg)
 	bool		named = request_lists_jobs(request);
 
 	init_cancel(&p.state, request, named);
+	p.state.look_at_all = true;
 	if (named)
 		enter_listed(&p.state, &narrowed);
 	if (!named)

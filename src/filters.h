@@ -66,6 +66,12 @@ typedef struct FilterDef
 
 extern const FilterDef filter_table[FILTER_COUNT];	/* indexed by Filter */
 
+/*
+ * A list that is longer is compared with the jobs of the batch, since the
+ * planner would look at each of its elements to use another index
+ */
+#define LONG_LIST		50000
+
 /* The values of one filter; count 0: the filter is absent */
 typedef struct FilterValues
 {

@@ -157,7 +157,7 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	SavedPlan  *saved;
 
 	for (int f = 0; f < FILTER_COUNT; f++)
-		if (key->form[f] == FORM_LONG_ARRAY)
+		if (key->form[f] >= FORM_LONG_ARRAY)
 			options = CURSOR_OPT_CUSTOM_PLAN;
 
 	if (options == 0 && (whole_batch || key->form[FILTER_ID] == FORM_ONE || in_place))

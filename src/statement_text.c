@@ -75,7 +75,9 @@
 
 /*
  * A statement with an array longer than this is planned for its values: only
- * then does the planner know the length, and hash the array.
+ * then does the planner know the length, and hash the array.  It takes
+ * microseconds and some 200 bytes for each element to guess how many rows
+ * match, so a LONG_LIST is in a CASE, which it does not look into.
  */
 #define LONG_ARRAY		100
 
@@ -110,6 +112,8 @@ filter_form(Filter filter, const FilterValues *values)
 	if (values->count <= 1 ||
 		(filter_table[filter].kind == TAKES_LABEL && values->count <= FORM_MAX_ORS))
 		return values->count;
+	if (values->count > LONG_LIST)
+		return FORM_HIDDEN_ARRAY;
 	return values->count > LONG_ARRAY ? FORM_LONG_ARRAY : FORM_ARRAY;
 }
 
@@ -164,7 +168,7 @@ append_condition(Statement *statement, Filter filter)
 	def->creation_condition : def->condition;
 	int			next = 0;
 
-	append_sql(statement, "(");
+	append_sql(statement, form == FORM_HIDDEN_ARRAY ? "(CASE WHEN " : "(");
 	for (int i = 0; i < repeat; i++)
 	{
 		const char *rest = condition;
@@ -187,7 +191,7 @@ append_condition(Statement *statement, Filter filter)
 		}
 		append_sql(statement, rest);
 	}
-	append_sql(statement, ")");
+	append_sql(statement, form == FORM_HIDDEN_ARRAY ? " THEN true END)" : ")");
 }
 
 /*

@@ -22,8 +22,10 @@
 #define FORM_ABSENT		0
 #define FORM_ONE		1
 #define FORM_MAX_ORS	100
-#define FORM_ARRAY		254		/* = ANY (array) */
-#define FORM_LONG_ARRAY	255		/* the same, planned for its values */
+#define FORM_ARRAY		253		/* = ANY (array) */
+#define FORM_LONG_ARRAY	254		/* the same, planned for its values */
+#define FORM_HIDDEN_ARRAY	255 /* the same, which the planner does not look
+								 * at */
 
 /*
  * The batch, the timestamp, the status of RUNNING jobs, tids, the holder, two

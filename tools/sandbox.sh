@@ -410,7 +410,7 @@ tap_command() {
 
 	# shellcheck disable=SC2034 # for those who source this
 	TAP=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$1" TESTDATADIR="$1/tmp_check" TESTLOGDIR="$1/tmp_check/log"
-		PG_REGRESS="$modules/regress/pg_regress" prove -I "$modules/perl")
+		PG_REGRESS="$modules/regress/pg_regress" prove -I "$modules/perl" -I test/t)
 }
 
 # ---------------------------------------------------------------------------

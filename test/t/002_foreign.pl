@@ -4,13 +4,9 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('foreign');
-$node->init;
-$node->start;
+my $node = start_server('foreign', bare => 1);
 my ($host, $port) = ($node->host, $node->port);
 
 $node->safe_psql('postgres', 'CREATE DATABASE remote');
@@ -83,20 +79,13 @@ $node->safe_psql('postgres', "SELECT cancel_jobs($batch)");
 is($node->safe_psql('remote', "SELECT count(*) FROM jobs WHERE status = 'CANCELED' AND end_timestamp = updated_at AND batch_id = $batch"),
 	'4', 'jobs of the remote table are canceled');
 
-my $worker = $node->background_psql('remote');
-$worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE id = md5('job 30')::uuid");
-my ($stdout, $stderr) = ('', '');
-my $canceller = IPC::Run::start(
-	[ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', "SELECT cancel_jobs(md5('batch 0')::uuid)" ],
-	'<', \undef, '>', \$stdout, '2>', \$stderr);
-$node->poll_query_until('remote', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-  or die 'the cancel does not wait';
+my $worker = open_session($node, "BEGIN; UPDATE jobs SET status = 'DONE' WHERE id = md5('job 30')::uuid", db => 'remote');
+my $cancel = start_psql($node, '\set VERBOSITY verbose', "SELECT cancel_jobs(md5('batch 0')::uuid)");
+wait_for_lock($node);
 $worker->query_safe('COMMIT');
-$canceller->finish;
-like($stderr, qr/ERROR:  40001:/, 'a race on a foreign table is a serialization failure');
+like(finish($cancel)->{err}, qr/ERROR:  40001:/, 'a race on a foreign table is a serialization failure');
 is($node->safe_psql('remote', "SELECT count(*) FROM jobs WHERE end_timestamp IS NOT NULL AND batch_id = md5('batch 0')::uuid"), '0', '... and nothing is canceled');
 like($node->safe_psql('postgres', "SELECT cancel_jobs(md5('batch 0')::uuid)"), qr/its status is DONE/, 'once more, and it is told');
 $worker->quit;
 
-$node->stop;
 done_testing();

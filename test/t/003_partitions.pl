@@ -4,14 +4,9 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('partitions');
-$node->init;
-$node->append_conf('postgresql.conf', 'max_locks_per_transaction = 256');
-$node->start;
+my $node = start_server('partitions', bare => 1, conf => 'max_locks_per_transaction = 256');
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION pasqal_jobs;
 	SELECT create_jobs_table('jobs', 64);
@@ -74,5 +69,4 @@ is($node->safe_psql('postgres', q{
 	SELECT count(*) FROM jobs JOIN plain USING (id, batch_id, status, updated_at) WHERE jobs.end_timestamp IS NOT DISTINCT FROM plain.end_timestamp}),
 	'5000', '... and so are the tables');
 
-$node->stop;
 done_testing();

@@ -4,13 +4,9 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('encodings');
-$node->init;
-$node->start;
+my $node = start_server('encodings', bare => 1);
 
 # The status code, and how many jobs were canceled or where the problems are
 my $ask = q{
@@ -72,5 +68,4 @@ SKIP: {
 	  for sort keys %in_mule;
 }
 
-$node->stop;
 done_testing();

@@ -4,9 +4,7 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 # Before PostgreSQL 16 every library's functions were visible to all
 my ($libdir) = run_command([ 'pg_config', '--pkglibdir' ]);
@@ -15,13 +13,8 @@ my @names = sort grep { !/^pg_finfo_/ } $symbols =~ /^(\S+)/mg;
 is("@names", 'Pg_magic_func _PG_init cancel_jobs cancel_jobs_http cancel_jobs_in_chunks cancel_jobs_preview cancel_jobs_rows',
 	'only what the server looks up is visible');
 
-my $node = PostgreSQL::Test::Cluster->new('library');
-$node->init;
-$node->start;
-$node->safe_psql('postgres', q{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
-	INSERT INTO jobs (batch_id, project_id, runs) SELECT md5('batch')::uuid, md5('project')::uuid, 1 FROM generate_series(1, 10)});
+my $node = start_server('library');
+$node->safe_psql('postgres', q{INSERT INTO jobs (batch_id, project_id, runs) SELECT md5('batch')::uuid, md5('project')::uuid, 1 FROM generate_series(1, 10)});
 
 # What a thousand calls add to the memory of the session, in kB. (PL/pgSQL
 # itself keeps the plan of a CALL that fails; and the view takes room for what it
@@ -88,10 +81,9 @@ my $chunks = q{
 		RAISE NOTICE 'added % kB', (used - first) / 1024;
 	END $$;
 	CALL many(500)};
-my ($stdout, $stderr);
-$node->psql('postgres', $chunks, stdout => \$stdout, stderr => \$stderr);
-my ($kb) = $stderr =~ /added (-?\d+) kB/;
-ok(defined $kb && $kb < 20, '... nor chunks') or diag "$stderr";
+my $added = error_of($node, $chunks);
+my ($kb) = $added =~ /added (-?\d+) kB/;
+ok(defined $kb && $kb < 20, '... nor chunks') or diag $added;
 
 # Of many different statements so many plans stay
 my $plans = $node->safe_psql('postgres', q{
@@ -141,5 +133,4 @@ cmp_ok(memory_of($row, 'pasqal_jobs row', q{SELECT length(cancel_jobs(md5('large
 is(memory_of('count(*)', 'pasqal_jobs chunk', q{CALL cancel_jobs_in_chunks(md5('batch')::uuid, '{}', 1)}), '1', 'chunks take the memory of one');
 $node->safe_psql('postgres', q{DELETE FROM jobs WHERE batch_id = md5('large')::uuid});
 
-$node->stop;
 done_testing();

@@ -8,22 +8,17 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $seconds = $ENV{TRUST_SECONDS} || 0.4;
 
-my $node = PostgreSQL::Test::Cluster->new('batch_lock');
-$node->init;
-$node->append_conf('postgresql.conf', qq{
+my $node = start_server('batch_lock', bare => 1, conf => q{
 deadlock_timeout = 20ms
 max_connections = 40
 max_locks_per_transaction = 64
 max_prepared_transactions = 1
 unix_socket_permissions = 0777
 });
-$node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION pasqal_jobs;
 	CREATE EXTENSION postgres_fdw;
@@ -85,27 +80,24 @@ is($node->safe_psql('postgres', q{
 	SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid > 2;
 	ROLLBACK}), "1\n1\n\n1", 'no function of SQL takes or releases it');
 
-my $holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN');
-$holder->query_safe('SELECT count(cancel_jobs(batch(0)))');
+my $holder = open_session($node, 'BEGIN; SELECT count(cancel_jobs(batch(0)))');
 my $holder_pid = $holder->query_safe('SELECT pg_backend_pid()');
-my $try = sub { my ($n) = @_; my ($out, $err); $node->psql('postgres', "SET lock_timeout = '200ms'; SELECT count(cancel_jobs(batch($n)))", stdout => \$out, stderr => \$err); return $out || $err; };
-like($try->(0), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch [-0-9a-f]+, of which process $holder_pid has the lock$/, 'the batch is waited for, and who has its lock is named');
+my $refusal = sub { error_of($node, "SET lock_timeout = '200ms'; SELECT count(cancel_jobs(batch($_[0])))") };
+like($refusal->(0), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch [-0-9a-f]+, of which process $holder_pid has the lock$/m, 'the batch is waited for, and who has its lock is named');
 is($node->safe_psql('postgres', "SET lock_timeout = '200ms'; SELECT count(cancel_jobs(batch(n))) FROM generate_series(1, 4000) AS n"), '4000', 'no other batch waits');
 
 # A prepared transaction has no process; that of the session that prepared it does something else by now
-my $preparer = $node->background_psql('postgres');
-$preparer->query_safe('BEGIN; SELECT count(cancel_jobs(batch(1)))');
+my $preparer = open_session($node, 'BEGIN; SELECT count(cancel_jobs(batch(1)))');
 $preparer->query_safe("PREPARE TRANSACTION 'cancel'");
-like($try->(1), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch [-0-9a-f]+$/, 'a prepared transaction has the lock, and no process is named');
+like($refusal->(1), qr/canceling statement due to lock timeout\nCONTEXT:  while waiting for other cancels of batch [-0-9a-f]+$/m, 'a prepared transaction has the lock, and no process is named');
 $preparer->query_safe("ROLLBACK PREPARED 'cancel'");
 $preparer->quit;
 
 # A wait can be interrupted, and the session goes on
-my $waiter = $node->background_psql('postgres', on_error_stop => 0);
+my $waiter = open_session($node, '', on_error_stop => 0);
 my $pid = $waiter->query_safe('SELECT pg_backend_pid()');
-$waiter->query_until(qr/waiting/, "\\echo waiting\nSELECT count(cancel_jobs(batch(0)));\n");
-$node->poll_query_until('postgres', "SELECT wait_event = 'advisory' FROM pg_stat_activity WHERE pid = $pid") or die 'it does not wait';
+send_query($waiter, 'SELECT count(cancel_jobs(batch(0)))');
+wait_for_lock($node, "wait_event = 'advisory' AND pid = $pid");
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
 is($waiter->query("SELECT 'alive'"), 'alive', 'a wait is interrupted by pg_cancel_backend');
 like($waiter->{stderr}, qr/canceling statement due to user request/, '... with its error');
@@ -212,5 +204,4 @@ for my $who (0 .. 3)
 }
 note "deadlocks of strangers with 100 batches each: $dead in $transactions transactions";
 
-$node->stop;
 done_testing();

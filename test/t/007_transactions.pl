@@ -5,37 +5,28 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('transactions');
-$node->init(allows_streaming => 'logical');
-$node->append_conf('postgresql.conf', "max_prepared_transactions = 5\nautovacuum = off");
-$node->start;
+my $node = start_server('transactions', allows_streaming => 'logical', conf => "max_prepared_transactions = 5\nautovacuum = off");
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
 	CREATE FUNCTION batch(n int) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT md5('batch ' || n)::uuid $$;
 	INSERT INTO jobs (batch_id, project_id, runs) SELECT batch(b), md5('project')::uuid, n FROM generate_series(1, 3) AS b, generate_series(1, 3) AS n});
 
 # Which jobs of a batch a cancel answers for, by their number of runs
 my $cancel = sub { "SELECT string_agg(j->>'runs', ' ' ORDER BY j->>'runs') FROM jsonb_array_elements(cancel_jobs(batch($_[0])) #> '{data,jobs}') AS j" };
 my $state = sub { $node->safe_psql('postgres', "SELECT string_agg(runs || ' ' || status, ', ' ORDER BY runs) FROM jobs WHERE batch_id = batch($_[0])") };
-my $error = sub { my ($db, $sql) = @_; $node->psql($db, $sql, stderr => \my $stderr); $stderr };
 
 #
 # Another session's snapshot
 #
-my $exporter = $node->background_psql('postgres');
-$exporter->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+my $exporter = open_session($node, 'BEGIN ISOLATION LEVEL REPEATABLE READ');
 my $snapshot = $exporter->query_safe('SELECT pg_export_snapshot()');
 my $imported = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; SET LOCAL pasqal_jobs.max_jobs = 3";
 $node->safe_psql('postgres', 'INSERT INTO jobs (batch_id, project_id, runs) VALUES (batch(1), batch(1), 4)');
 is($node->safe_psql('postgres', "$imported; " . $cancel->(1) . '; COMMIT'), '1 2 3', 'in an imported snapshot a cancel answers for the jobs of that');
 is($state->(1), '1 CANCELED, 2 CANCELED, 3 CANCELED, 4 PENDING', '... and leaves a later one as it is');
 $node->safe_psql('postgres', q{UPDATE jobs SET status = 'DONE' WHERE batch_id = batch(2) AND runs = 2});
-like($error->('postgres', "\\set VERBOSITY verbose\n$imported; " . $cancel->(2)), qr/ERROR:  40001/, 'a job that was changed since is a serialization failure');
+like(error_of($node, "$imported; " . $cancel->(2)), qr/ERROR:  40001/, 'a job that was changed since is a serialization failure');
 is($state->(2), '1 PENDING, 2 DONE, 3 PENDING', '... and nothing is canceled');
 $exporter->quit;
 
@@ -44,18 +35,18 @@ $exporter->quit;
 #
 is($node->safe_psql('postgres', 'BEGIN; ' . $cancel->(2) . q{; PREPARE TRANSACTION 'cancel'}), '1 3', 'a cancel is prepared');
 my $other = q{SET lock_timeout = '100ms'; SELECT cancel_jobs(batch(2), '{"min_runs": 4}')};
-like($error->('postgres', $other), qr/lock timeout/, 'other cancels of the batch wait for its end');
+like(error_of($node, $other), qr/lock timeout/, 'other cancels of the batch wait for its end');
 $node->stop('immediate');
 $node->start;
-like($error->('postgres', $other), qr/lock timeout/, '... also after a crash');
+like(error_of($node, $other), qr/lock timeout/, '... also after a crash');
 is($state->(2), '1 PENDING, 2 DONE, 3 PENDING', 'nobody sees the cancel yet');
 $node->safe_psql('postgres', q{COMMIT PREPARED 'cancel'});
 is($state->(2), '1 CANCELED, 2 DONE, 3 CANCELED', 'committed, everybody does');
-is($error->('postgres', $other), '', '... and its lock is free');
+is(error_of($node, $other), '', '... and its lock is free');
 $node->safe_psql('postgres', 'BEGIN; ' . $cancel->(3) . q{; PREPARE TRANSACTION 'cancel'});
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'cancel'});
 is($state->(3), '1 PENDING, 2 PENDING, 3 PENDING', 'rolled back, it has not happened');
-like($error->('postgres', "SET pasqal_jobs.notify_channel = 'pasqal'; BEGIN; " . $cancel->(3) . q{; PREPARE TRANSACTION 'cancel'}),
+like(error_of($node, "SET pasqal_jobs.notify_channel = 'pasqal'; BEGIN; " . $cancel->(3) . q{; PREPARE TRANSACTION 'cancel'}),
 	qr/cannot PREPARE a transaction that has executed LISTEN, UNLISTEN, or NOTIFY/, 'with a notification it cannot be prepared, by a rule of PostgreSQL');
 is($state->(3), '1 PENDING, 2 PENDING, 3 PENDING', '... and is undone');
 
@@ -98,5 +89,4 @@ $node->wait_for_catchup('closing');
 is($node->safe_psql('subscriber', 'SELECT runs, status, updated_at = end_timestamp FROM jobs'), '4|CANCELED|t', '... reaches the subscriber');
 $node->safe_psql('subscriber', 'DROP SUBSCRIPTION closing');
 
-$node->stop;
 done_testing();

@@ -5,16 +5,10 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('publisher');
-$node->init(allows_streaming => 'logical');
-$node->start;
+my $node = start_server('publisher', allows_streaming => 'logical');
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
 	INSERT INTO jobs (batch_id, project_id, runs, progress)
 	SELECT md5('batch')::uuid, md5('project')::uuid, n, n FROM generate_series(0, 100, 25) AS n;
 	CREATE PUBLICATION jobs FOR TABLE jobs});
@@ -24,13 +18,11 @@ my $canceled = join("\n", map { "$_|CANCELED|" . ($_ || 1) } 0, 25, 50, 75, 100)
 #
 # Logical replication: to a table of the same types, binary, and to one of plain types
 #
-my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
-$subscriber->init;
-$subscriber->append_conf('postgresql.conf', "max_logical_replication_workers = 8\nmax_worker_processes = 16");
-$subscriber->start;
+my $subscriber = start_server('subscriber', conf => "max_logical_replication_workers = 8\nmax_worker_processes = 16");
 $subscriber->safe_psql('postgres', 'CREATE DATABASE plain');
-$subscriber->safe_psql($_, 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()') foreach 'postgres', 'plain';
 $subscriber->safe_psql('plain', q{
+	CREATE EXTENSION pasqal_jobs;
+	SELECT create_jobs_table();
 	ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE text, ALTER origin DROP DEFAULT, ALTER origin TYPE text, ALTER progress TYPE int;
 	DROP EXTENSION pasqal_jobs});
 my $connection = $node->connstr . ' dbname=postgres';
@@ -56,15 +48,13 @@ $node->safe_psql('front', qq{
 is($node->safe_psql('front', q{SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attname = 'progress'}), 'jobprogress', 'IMPORT FOREIGN SCHEMA takes the type');
 is($node->safe_psql('front', $jobs), $canceled, '... and the jobs are seen through it');
 like($node->safe_psql('front', 'EXPLAIN (VERBOSE, COSTS OFF) SELECT id FROM jobs WHERE progress > 50'), qr/Remote SQL: SELECT id FROM public.jobs WHERE \(\(progress > 50\)\)/, '... and a condition is sent');
-my ($status, $stdout, $stderr) = $node->psql('front', "\\set VERBOSITY sqlstate\nUPDATE jobs SET progress = 101");
-is($stderr =~ s/^psql:.*?: //r, 'ERROR:  23514', '... and a value beyond the range is refused');
+like(error_of($node, 'UPDATE jobs SET progress = 101', db => 'front'), qr/ERROR:  23514:/, '... and a value beyond the range is refused');
 
 #
 # A copy of the table has the type, whatever is included
 #
 $node->safe_psql('postgres', 'CREATE TABLE copy (LIKE jobs)');
-($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nINSERT INTO copy (progress) VALUES (101)");
-is($stderr =~ s/^psql:.*?: //r, 'ERROR:  23514', 'CREATE TABLE (LIKE): a value beyond the range is refused');
+like(error_of($node, 'INSERT INTO copy (progress) VALUES (101)'), qr/ERROR:  23514:/, 'CREATE TABLE (LIKE): a value beyond the range is refused');
 
 #
 # What is changed of the extension's types is not in its dump: a table with it is
@@ -98,7 +88,7 @@ is($rows, 0, 'the range of the domain, dropped: the table is restored empty');
 like($error, qr/COPY failed for table "ranged": ERROR:  value for domain public\.jobprogress violates/, '... and pg_restore says so');
 
 # The way out, as the pages have it
-my ($to_own_labels) = slurp_file('doc/cookbook.md') =~ /^### Labels of your own\n.*?^```sql\n(.*?)^```/ms or die 'doc/cookbook.md has no labels of your own';
+my ($to_own_labels) = sql_blocks('doc/cookbook.md', 'Labels of your own');
 $node->safe_psql('postgres', $to_own_labels =~ s/\bALTER TABLE jobs\b/ALTER TABLE labeled/r);
 $node->safe_psql('postgres', 'ALTER TABLE ranged ALTER progress TYPE int');
 ($rows, $error) = restored('own_types', 'labeled');
@@ -113,6 +103,4 @@ is($node->safe_psql('postgres', q{
 	ALTER TABLE jobs ALTER progress TYPE int;
 	SELECT filenode = pg_relation_filenode('jobs') FROM before}), 't', 'the type integer for progress rewrites nothing');
 
-$subscriber->stop;
-$node->stop;
 done_testing();

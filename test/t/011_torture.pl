@@ -12,20 +12,13 @@ use strict;
 use warnings;
 
 use FindBin;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $seconds = $ENV{TRUST_SECONDS} || 8;
 my $seed = $ENV{TRUST_SEED} || 20230323;
 
-my $node = PostgreSQL::Test::Cluster->new('torture');
-$node->init;
-$node->append_conf('postgresql.conf', "deadlock_timeout = 50ms\nlock_timeout = 20s\nmax_connections = 40\n");
-$node->start;
+my $node = start_server('torture', conf => "deadlock_timeout = 50ms\nlock_timeout = 20s\nmax_connections = 40");
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
 	CREATE FUNCTION batch(n int) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT md5('batch ' || n)::uuid $$;
 
 	CREATE TABLE batches AS SELECT b, batch(b) FROM generate_series(0, 2) AS b;
@@ -63,9 +56,7 @@ $node->safe_psql('postgres', q{
 		SELECT body::jsonb FROM cancel_jobs_http(b::text, coalesce((SELECT string_agg(key || '=' || v, '&') FROM jsonb_each(f),
 			LATERAL jsonb_array_elements_text(CASE jsonb_typeof(value) WHEN 'array' THEN value ELSE jsonb_build_array(value) END) AS v), '')) WHERE status_code = 200 $$;
 });
-my @functions = ('cancel_jobs', 'cancel_jobs', 'by_http');
-push @functions, 'by_rows'
-  if $node->safe_psql('postgres', q{SELECT to_regprocedure('cancel_jobs_rows(uuid,jsonb)') IS NOT NULL}) eq 't';
+my @functions = ('cancel_jobs', 'cancel_jobs', 'by_http', 'by_rows');
 
 sub pick { return $_[ int(rand(@_)) ]; }
 
@@ -291,5 +282,4 @@ for my $status ([ 'CANCELED', 10 ], [ 'DONE', 2 ], [ 'ERROR', 2 ])
 		"many jobs were $status->[0]");
 }
 
-$node->stop;
 done_testing();

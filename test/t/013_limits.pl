@@ -8,23 +8,16 @@ use warnings;
 
 use Time::HiRes qw(time usleep);
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $long = $ENV{TRUST_LONG};
 my $seed = $ENV{TRUST_SEED} || 20230323;
 srand($seed);
 note "seed $seed";
 
-my $node = PostgreSQL::Test::Cluster->new('limits');
-$node->init;
-$node->append_conf('postgresql.conf', "log_error_verbosity = terse\nlog_min_error_statement = panic\nautovacuum = off\nmax_stack_depth = 1MB\nrestart_after_crash = off\njit = off\n");
-$node->start;
+my $node = start_server('limits', conf => "log_error_verbosity = terse\nlog_min_error_statement = panic\nautovacuum = off\nmax_stack_depth = 1MB\nrestart_after_crash = off\njit = off");
 my $jobs = $long ? 60000 : 12000;
 $node->safe_psql('postgres', qq{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
 	CREATE FUNCTION batch(text) RETURNS uuid IMMUTABLE LANGUAGE sql AS \$\$ SELECT md5(\$1)::uuid \$\$;
 	-- ids by chance, creation_order backwards: the answer must be put in order
 	INSERT INTO jobs (id, batch_id, project_id, runs, creation_order, status, variables, sequence)
@@ -52,30 +45,25 @@ sub unchanged
 # from standard input.
 sub state_of
 {
-	my ($sql) = @_;
-	my ($stdout, $stderr) = ('', '');
-	$node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql", stdout => \$stdout, stderr => \$stderr);
-	return $stderr =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $stderr;
+	my $error = error_of($node, @_);
+	return $error =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $error;
 }
 
 # Every way to cancel the batch "many"
 my %calls = (
 	'cancel_jobs' => q{SELECT count(cancel_jobs(batch('many')))},
 	'cancel_jobs_http' => q{SELECT count(body::text) FROM cancel_jobs_http(batch('many')::text)},
+	'cancel_jobs_rows' => q{SELECT count(job) FROM cancel_jobs_rows(batch('many'))},
 	'by ids' => q{SELECT count(cancel_jobs(batch('many'), (SELECT jsonb_build_object('id', jsonb_agg(id)) FROM jobs WHERE batch_id = batch('many'))))},
 );
-$calls{cancel_jobs_rows} = q{SELECT count(job) FROM cancel_jobs_rows(batch('many'))}
-  if $node->safe_psql('postgres', q{SELECT to_regprocedure('cancel_jobs_rows(uuid,jsonb)') IS NOT NULL}) eq 't';
-my $chunks = $node->safe_psql('postgres', q{SELECT to_regprocedure('cancel_jobs_in_chunks(uuid,jsonb,int,bigint,bigint)') IS NOT NULL}) eq 't';
 
 # A session in the background that does something and then sleeps; with
 # "release" it is ended
 sub hold
 {
 	my ($sql) = @_;
-	my $session = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres') . ' application_name=holder', '-c', "$sql; SELECT pg_sleep(1000)" ],
-		'<', \undef, '>', \my $out, '2>', \my $err);
-	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND wait_event = 'PgSleep'}) or die;
+	my $session = start_psql($node, "SET application_name = 'holder'", "$sql; SELECT pg_sleep(1000)");
+	wait_until($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND wait_event = 'PgSleep'});
 	return $session;
 }
 
@@ -83,7 +71,7 @@ sub release
 {
 	my ($session) = @_;
 	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'holder'});
-	$session->finish;
+	finish($session);
 }
 
 #
@@ -118,7 +106,7 @@ for my $name (sort keys %calls)
 		else
 		{
 			$script .= $call x $attempts;
-			$canceller = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', qq{
+			$canceller = start_psql($node, qq{
 				DO \$\$ DECLARE n int := 0; BEGIN
 					PERFORM setseed(0.25);
 					FOR i IN 1 .. 100000 LOOP
@@ -126,12 +114,12 @@ for my $name (sort keys %calls)
 						PERFORM pg_stat_clear_snapshot();
 						EXIT WHEN i > 20 AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'victim');
 						PERFORM pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim' AND state = 'active' AND query ~ 'count';
-					END LOOP; END \$\$} ], '<', \undef, '>', \my $out, '2>', \my $err);
+					END LOOP; END \$\$});
 		}
 		$script .= "SET statement_timeout = 0;\nROLLBACK;\nSET statement_timeout = 0;\nSET application_name = 'done';\n$memory";
 		my ($stdout, $stderr);
 		$node->psql('postgres', $script, stdout => \$stdout, stderr => \$stderr, on_error_stop => 0);
-		$canceller->finish if $canceller;
+		finish($canceller) if $canceller;
 
 		my @memory = $stdout =~ /^memory\|(\d+)/mg;
 		my $interrupted = () = $stderr =~ /canceling statement/g;
@@ -207,9 +195,8 @@ $holder = hold(q{BEGIN; SELECT count(cancel_jobs(batch('many')))});
 release($holder);
 unchanged('a session that was ended');
 
-if ($chunks)
+# What is committed chunk by chunk stays, and it is whole chunks
 {
-	# what is committed chunk by chunk stays, and it is whole chunks
 	$node->safe_psql('postgres', q{CREATE TABLE saved AS SELECT * FROM jobs WHERE batch_id = batch('many')});
 	my $pause = q{CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.0002); RETURN NEW; END';
 		CREATE TRIGGER pause BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION pause()};
@@ -253,9 +240,7 @@ SKIP:
 #
 # Too large
 #
-my ($stdout, $stderr);
-$node->psql('postgres', "\\set VERBOSITY verbose\nSELECT cancel_jobs(batch('large'))", stdout => \$stdout, stderr => \$stderr);
-like($stderr, qr/ERROR:  54000: .*\nDETAIL:  Nothing was canceled\.\nHINT:  Narrow the filters, or use cancel_jobs_in_chunks/, 'a response beyond the limit of jsonb');
+like(error_of($node, q{SELECT cancel_jobs(batch('large'))}), qr/ERROR:  54000: .*\nDETAIL:  Nothing was canceled\.\nHINT:  Narrow the filters, or use cancel_jobs_in_chunks/, 'a response beyond the limit of jsonb');
 unchanged('beyond jsonb');
 # one value, which is refused before it is taken from where it is stored
 $node->safe_psql('postgres', q{INSERT INTO jobs (batch_id, project_id, runs, sequence) VALUES (batch('one'), batch('one'), 1, repeat('x', 1 << 28))});
@@ -265,7 +250,7 @@ is($node->safe_psql('postgres', q{SELECT error IS NULL FROM cancel_jobs_preview(
 $node->safe_psql('postgres', q{DELETE FROM jobs WHERE batch_id = batch('one')});
 unchanged('one value');
 is($node->safe_psql('postgres', q{BEGIN; SELECT octet_length(body::text) > 300000000 FROM cancel_jobs_http(batch('large')::text); ROLLBACK}), 't', 'as text there is room for it');
-is($node->safe_psql('postgres', q{BEGIN; SELECT count(*) FROM cancel_jobs_rows(batch('large')) WHERE error IS NULL; ROLLBACK}), '300', '... and as rows') if $calls{cancel_jobs_rows};
+is($node->safe_psql('postgres', q{BEGIN; SELECT count(*) FROM cancel_jobs_rows(batch('large')) WHERE error IS NULL; ROLLBACK}), '300', '... and as rows');
 
 # Filters: a hundred thousand ids, deep ones, large ones
 my $ids = q{(SELECT jsonb_agg(md5('job ' || n)::uuid) FROM generate_series(1, 100000) AS n)};
@@ -354,5 +339,4 @@ SKIP:
 }
 
 ok(!$node->log_contains('was terminated by signal|PANIC|server process .* exited'), 'no backend died');
-$node->stop;
 done_testing();

@@ -6,8 +6,7 @@ use strict;
 use warnings;
 
 use File::Basename;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $fuzz = dirname(__FILE__) . '/../long/fuzz';
 my $src = dirname(__FILE__) . '/../../src';

@@ -7,30 +7,11 @@
 use strict;
 use warnings;
 
-use File::Basename;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $cases = $ENV{TRUST_CASES} || 30;
-my $seed = $ENV{TRUST_SEED} || 20230323;
-my $long = dirname(__FILE__) . '/../long';
-
-my $node = PostgreSQL::Test::Cluster->new('reentrant');
-$node->init;
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs');
-$node->safe_psql('postgres', slurp_file("$long/$_")) for qw(oracle.sql oracle_run.sql reentrant_run.sql);
-
-my ($stdout, $stderr);
-my $status = $node->psql('postgres', "CALL oracle.run_reentrant($seed, $cases)",
-	stdout => \$stdout, stderr => \$stderr, timeout => 120 + 3 * $cases);
-is($stderr, '', "seed $seed: every call answers as if it were alone") or note $stderr;
-is($status, 0, 'every call came to its end');
-
-my %count = split /[|\n]/, $node->safe_psql('postgres', 'SELECT what, n FROM oracle.counts');
-note "seed $seed: ", join(', ', map { "$_ $count{$_}" } sort keys %count);
-is($count{differences}, 0, 'no difference');
+my $node = start_server('reentrant', bare => 1);
+my %count = run_cases($node, 'oracle.run_reentrant', $cases, [qw(oracle.sql oracle_run.sql reentrant_run.sql)], 'every call answers as if it were alone');
 cmp_ok($count{$_} || 0, '>', $cases / 5, "of substance: $_") for ('calls answered', 'calls inside', 'calls while a plan is made', 'deeds', 'floods');
 
 # What any role that may connect can do: its policy calls us while the plan of {}
@@ -78,9 +59,8 @@ my $forgotten = q{
 $node->safe_psql('postgres', 'CREATE ROLE mallory LOGIN');
 for my $many (128, 256) { for my $try (1 .. 3)
 {
-	$node->psql('postgres', "SET my.many = $many; $forgotten", extra_params => [ '-U', 'mallory' ], stdout => \$stdout, stderr => \$stderr);
+	my (undef, $stdout, $stderr) = $node->psql('postgres', "SET my.many = $many; $forgotten", extra_params => [ '-U', 'mallory' ]);
 	is($stderr . $stdout, "f\n[]|off\nt|PENDING", "$many statements inside, session $try: filters mean what they meant");
 } }
 
-$node->stop;
 done_testing();

@@ -7,17 +7,10 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('held');
-$node->init;
-$node->append_conf('postgresql.conf', "max_connections = 100\nautovacuum = off\nfsync = off");
-$node->start;
+my $node = start_server('held', conf => "max_connections = 100\nautovacuum = off");
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
 	CREATE FUNCTION batch(name text) RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT md5(name)::uuid $$;
 	CREATE PROCEDURE submit(name text, jobs int) LANGUAGE sql AS $$
 		INSERT INTO jobs (batch_id, project_id, runs) SELECT batch(name), batch('project'), 1 FROM generate_series(1, jobs) $$;
@@ -47,23 +40,6 @@ $node->safe_psql('postgres', q{
 		FROM cancel_jobs_http(batch(name)::text), LATERAL (SELECT body->'data'->'jobs' AS jobs, body->'data'->'errors' AS errors) AS x $$;
 });
 
-sub start_psql
-{
-	my (@sql) = @_;
-	my $run = { out => '', err => '' };
-	$run->{run} = IPC::Run::start([ 'psql', '-XqAt', '-F', ' ', '-d', $node->connstr('postgres'), map { ('-c', $_) } @sql ],
-		'<', \undef, '>', \$run->{out}, '2>', \$run->{err});
-	return $run;
-}
-
-sub finish
-{
-	my ($run) = @_;
-	$run->{run}->finish;
-	chomp(@$run{qw(out err)});
-	return $run;
-}
-
 #
 # Fleets, each with a batch of its own; those of a group work at the same time.
 # The fast ones leave a machine no idle time.
@@ -77,7 +53,7 @@ sub fleets
 	} map { my $mode = $_; map { [ $mode, $_ ] } qw(rows http chunks) } @$modes;
 }
 
-my $gate = $node->background_psql('postgres');
+my $gate = open_session($node);
 my $now = 'SELECT extract(epoch FROM clock_timestamp())';
 for my $group (
 	[ fleets([ 'wait', 'skip' ], 8, 0.5, 100, 70), fleets([ 'wait', 'skip' ], 4, 2, 100, 93) ],
@@ -90,12 +66,12 @@ for my $group (
 	for my $f (@$group)
 	{
 		my $begin = 'SELECT FROM pg_advisory_lock_shared(1); SELECT FROM pg_sleep';
-		$f->{fleet} = [ map { start_psql("$begin(" . $_ * $f->{seconds} / $f->{workers} . ')', "CALL work('$f->{name}', $f->{seconds})") } 1 .. $f->{workers} ];
-		$f->{cancel} = start_psql("SET pasqal_jobs.locked_jobs = $f->{mode}", "$begin(" . ($f->{seconds} * 1.1 + 0.05) . ')', $now,
+		$f->{fleet} = [ map { start_psql($node, "$begin(" . $_ * $f->{seconds} / $f->{workers} . ')', "CALL work('$f->{name}', $f->{seconds})") } 1 .. $f->{workers} ];
+		$f->{cancel} = start_psql($node, "SET pasqal_jobs.locked_jobs = $f->{mode}", "$begin(" . ($f->{seconds} * 1.1 + 0.05) . ')', $now,
 			$f->{way} eq 'chunks' ? "CALL cancel_jobs_in_chunks(batch('$f->{name}'), chunk_size => 20)" : "SELECT * FROM by_$f->{way}('$f->{name}')", $now);
 		$sessions += $f->{workers} + 1;
 	}
-	$node->poll_query_until('postgres', "SELECT count(*) = $sessions FROM pg_stat_activity WHERE wait_event = 'advisory'") or die 'not all sessions are there';
+	wait_until($node, "SELECT count(*) = $sessions FROM pg_stat_activity WHERE wait_event = 'advisory'");
 	$gate->query_safe('SELECT pg_advisory_unlock(1)');
 	finish($_) for map { $_->{cancel}, @{ $_->{fleet} } } @$group;
 
@@ -103,7 +79,7 @@ for my $group (
 	{
 		my ($start, $answer, $end) = grep { length } split /\n/, $f->{cancel}{out};
 		my $time = sprintf '%.2f', $end - $start;
-		my ($canceled, $locked, $answers) = split / /, $answer;
+		my ($canceled, $locked, $answers) = split /\|/, $answer;
 		($locked, $answers) = ($f->{cancel}{err} =~ /Job is locked by another transaction \((\d+)\)/ ? $1 : 0, $canceled + $locked) if $f->{way} eq 'chunks';
 		my $what = "$f->{mode}, $f->{way}: $f->{workers} workers of $f->{seconds} s";
 		note "$what: $canceled of $f->{jobs} canceled, $locked locked, $time s";
@@ -124,20 +100,20 @@ for my $group (
 #
 # One of 5,000 jobs is held, the first one of the list
 #
-my $holder = $node->background_psql('postgres');
+my $holder = open_session($node);
 my $first = "(SELECT id FROM jobs WHERE batch_id = batch('one') ORDER BY creation_order LIMIT 1)";
 my $counts = "SELECT status, count(*) FROM jobs WHERE batch_id = batch('one') GROUP BY 1 ORDER BY 1";
 for my $case (
 	[ 'chunks', "SET lock_timeout = '300ms'", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 500)", '',
 		qr/ERROR:  55P03: canceling statement due to lock timeout\nCONTEXT:.*of which chunks with 4999 of 5000 jobs were committed, 4999 of these canceled/s ],
 	[ 'chunks, one big', "SET lock_timeout = '300ms'", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 10000)", '', qr/ERROR:  55P03.*4999 of these canceled/s ],
-	[ 'chunks that skip', "SET pasqal_jobs.locked_jobs = skip", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 500)", '4999 1', qr/DETAIL:  Job is locked by another transaction \(1\)\.$/m ],
-	[ 'rows that skip', "SET pasqal_jobs.locked_jobs = skip", "SELECT * FROM by_rows('one')", '4999 1 5000', qr/^$/ ])
+	[ 'chunks that skip', "SET pasqal_jobs.locked_jobs = skip", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 500)", '4999|1', qr/DETAIL:  Job is locked by another transaction \(1\)\.$/m ],
+	[ 'rows that skip', "SET pasqal_jobs.locked_jobs = skip", "SELECT * FROM by_rows('one')", '4999|1|5000', qr/^$/ ])
 {
 	my ($what, $set, $cancel, $out, $err) = @$case;
 	$node->safe_psql('postgres', "DELETE FROM jobs; CALL submit('one', 5000)");
 	$holder->query_safe("BEGIN; SELECT FROM jobs WHERE id = $first FOR UPDATE");
-	my $run = finish(start_psql('\set VERBOSITY verbose', $set, $cancel));
+	my $run = finish(start_psql($node, '\set VERBOSITY verbose', $set, $cancel));
 	is($run->{out}, $out, "one of 5,000 is held, $what: the answer");
 	like($run->{err}, $err, '... with what stopped it');
 	is($node->safe_psql('postgres', $counts), "PENDING|1\nCANCELED|4999", '... all others are canceled');
@@ -145,17 +121,16 @@ for my $case (
 }
 
 # The first of the jobs that were put off is held; others that were held, too, end meanwhile
-my $second = $node->background_psql('postgres');
+my $second = open_session($node);
 $node->safe_psql('postgres', "DELETE FROM jobs; CALL submit('one', 100)");
 $holder->query_safe("BEGIN; SELECT FROM jobs WHERE id = $first FOR UPDATE");
 $second->query_safe("BEGIN; SELECT FROM (SELECT id FROM jobs WHERE batch_id = batch('one') ORDER BY creation_order OFFSET 1 LIMIT 10) AS x JOIN jobs USING (id) FOR UPDATE OF jobs");
-my $chunks = start_psql("CALL cancel_jobs_in_chunks(batch('one'), '{}', 30)");
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CALL cancel%tried 89 of 100 jobs, canceled 89, failed 0'")
-  or die 'it does not wait';
+my $chunks = start_psql($node, "CALL cancel_jobs_in_chunks(batch('one'), '{}', 30)");
+wait_for_lock($node, "query LIKE 'CALL cancel%tried 89 of 100 jobs, canceled 89, failed 0'");
 $second->query_safe("UPDATE jobs SET status = 'DONE' WHERE id IN (SELECT id FROM jobs WHERE batch_id = batch('one') ORDER BY creation_order OFFSET 1 LIMIT 3); COMMIT");
 $holder->query_safe('COMMIT');
 finish($chunks);
-is($chunks->{out}, '97 3', 'jobs that were put off: those that are free by then are canceled, the others counted');
+is($chunks->{out}, '97|3', 'jobs that were put off: those that are free by then are canceled, the others counted');
 like($chunks->{err}, qr/^DETAIL:  Job cannot be canceled: its status is DONE \(3\)\.$/m, '... with the reason');
 is($node->safe_psql('postgres', $counts), "DONE|3\nCANCELED|97", '... which is true');
 
@@ -163,8 +138,8 @@ is($node->safe_psql('postgres', $counts), "DONE|3\nCANCELED|97", '... which is t
 $node->safe_psql('postgres', "DELETE FROM jobs; CALL submit('one', 100)");
 $holder->query_safe("BEGIN; SELECT FROM jobs WHERE id = $first FOR UPDATE");
 $second->query_safe("BEGIN; SELECT FROM (SELECT id FROM jobs WHERE batch_id = batch('one') ORDER BY creation_order OFFSET 1 LIMIT 1) AS x JOIN jobs USING (id) FOR UPDATE OF jobs");
-$chunks = start_psql("SET lock_timeout = '300ms'", "SET pasqal_jobs.chunk_pause = '1s'", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 50)");
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL cancel%tried 48 of 100 jobs, canceled 48, failed 0'") or die 'no chunk ends';
+$chunks = start_psql($node, "SET lock_timeout = '300ms'", "SET pasqal_jobs.chunk_pause = '1s'", "CALL cancel_jobs_in_chunks(batch('one'), '{}', 50)");
+wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL cancel%tried 48 of 100 jobs, canceled 48, failed 0'");
 $second->query_safe('COMMIT');
 like(finish($chunks)->{err}, qr/ERROR:.*lock timeout/, 'a job that stays held ends the call');
 is($node->safe_psql('postgres', $counts), "PENDING|1\nCANCELED|99", '... and one that was put off and is free again is canceled before');
@@ -181,25 +156,24 @@ $node->stop;
 my $multi = $next + 40;
 command_ok([ 'pg_resetwal', '-D', $node->data_dir, '-m', "$multi,1" ], 'MultiXacts begin a little ahead of transactions');
 $node->start;
-my @sharers = map { $node->background_psql('postgres') } 1 .. 2;
+my @sharers = map { open_session($node) } 1 .. 2;
 my $share = sub { my ($name) = @_; return "SELECT FROM jobs WHERE batch_id = batch('$name') ORDER BY creation_order LIMIT 1 FOR SHARE"; };
 $sharers[0]->query_safe("BEGIN; @{[$share->('one')]}; @{[$share->('two')]}");
 $sharers[1]->query_safe("BEGIN; @{[$share->('one')]}; SAVEPOINT s; @{[$share->('two')]}");
 my $xmax = "SELECT string_agg(DISTINCT xmax::text, ' ' ORDER BY xmax::text) FROM jobs WHERE xmax <> 0";
 is($node->safe_psql('postgres', $xmax), "$multi " . ($multi + 1), 'two jobs are locked by MultiXacts');
-my $canceler = $node->background_psql('postgres');
+my $canceler = open_session($node);
 $canceler->query_safe("DO \$\$ BEGIN WHILE pg_current_xact_id()::text <> '" . ($multi - 1) . "' LOOP COMMIT; END LOOP; END \$\$");
 $canceler->query_safe("SET lock_timeout = '1s'; BEGIN; SET LOCAL pasqal_jobs.locked_jobs = skip");
 is($canceler->query_safe('SELECT pg_current_xact_id()'), $multi, 'a transaction has the number of the one');
 is($canceler->query_safe("SELECT * FROM by_rows('one')"), '2|1|3', '... and skips the job that is locked');
 $canceler->query_safe('COMMIT');
-my $waiting = start_psql('BEGIN', 'SELECT pg_current_xact_id()', "SELECT * FROM by_rows('two')", 'COMMIT');
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%by_rows%'") or die 'it does not wait';
+my $waiting = start_psql($node, 'BEGIN', 'SELECT pg_current_xact_id()', "SELECT * FROM by_rows('two')", 'COMMIT');
+wait_for_lock($node, "query LIKE '%by_rows%'");
 is($canceler->query_safe("SELECT count(*) FROM (SELECT FROM jobs WHERE batch_id = batch('two') FOR UPDATE SKIP LOCKED) AS x"), '0',
 	'while another one waits, all other jobs are its own');
 $_->query_safe('COMMIT') for @sharers;
-is(finish($waiting)->{out}, $multi + 1 . "\n3 0 3", '... which has the number of the other');
+is(finish($waiting)->{out}, $multi + 1 . "\n3|0|3", '... which has the number of the other');
 $_->quit for @sharers, $canceler;
 
-$node->stop;
 done_testing();

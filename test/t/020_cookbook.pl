@@ -9,24 +9,18 @@ use strict;
 use warnings;
 
 use FindBin;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 use Time::HiRes qw(time usleep);
 
 my $page = slurp_file($ENV{COOKBOOK} // 'doc/cookbook.md');
 my ($grant) = slurp_file('README.md') =~ /^## Who may cancel\n.*?^```sql\n(GRANT .*?)^```/ms
   or die 'README.md does not say what an operator needs';
 
-my $node = PostgreSQL::Test::Cluster->new('cookbook');
-$node->init(allows_streaming => 1);
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all");
-$node->start;
+my $node = start_server('cookbook', bare => 1, allows_streaming => 1, conf => "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all");
 $node->safe_psql('postgres', 'CREATE ROLE owner LOGIN; CREATE ROLE operator LOGIN; CREATE ROLE clerk LOGIN; CREATE ROLE mallory LOGIN');
 
 # The trigger that keeps workers from jobs that have ended
-my ($keep_ended) = slurp_file('doc/api.md') =~ /^(CREATE FUNCTION keep_ended.*?)^```/ms
-  or die 'doc/api.md has no trigger keep_ended';
+my $keep_ended = sql_block('doc/api.md', 'CREATE FUNCTION keep_ended');
 
 # The entries: heading => its blocks (role and SQL) and the index it wants
 my (%entries, @headings);
@@ -57,6 +51,9 @@ sub run_as
 	my ($role, $sql, @params) = @_;
 	return $node->psql($db, $sql, extra_params => [ '-U', $role, @params ]);
 }
+
+# Starts these statements as the operator
+sub start_as_operator { return start_psql($node, { db => $db, user => 'operator' }, @_) }
 
 # What the database answers to a superuser
 sub answer { return $node->safe_psql($db, $_[0]) }
@@ -96,22 +93,21 @@ sub measure_lag
 		VACUUM ANALYZE jobs;
 		CHECKPOINT});
 	$node->wait_for_catchup($standby);
-	my $session = $node->background_psql($db);
+	my $session = open_session($node, '', db => $db);
 	$session->set_query_timer_restart;
 	my $start = time;
-	my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '$pause'", '-c', "CALL cancel_jobs_in_chunks('$batch[0]', '{}', 1000)" ],
-		'<', \undef, '>', \my $out, '2>', \my $err);
+	my $cancel = start_psql($node, { db => $db }, "SET pasqal_jobs.chunk_pause = '$pause'", "CALL cancel_jobs_in_chunks('$batch[0]', '{}', 1000)");
 	my @behind;
-	while ($cancel->pumpable)
+	while ($cancel->{run}->pumpable)
 	{
 		push @behind, $session->query_safe('SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint FROM pg_stat_replication');
-		$cancel->pump_nb;
+		$cancel->{run}->pump_nb;
 		usleep(20_000);
 	}
-	$cancel->finish;
+	finish($cancel);
 	$session->quit;
 	@behind = sort { $a <=> $b } @behind;
-	note sprintf('pause %s: %d jobs in %.1f s, %d times looked, standby behind by %.1f MB (median), %.1f MB (at most)', $pause, $out =~ /^(\d+)/,
+	note sprintf('pause %s: %d jobs in %.1f s, %d times looked, standby behind by %.1f MB (median), %.1f MB (at most)', $pause, $cancel->{out} =~ /^(\d+)/,
 		time - $start, scalar @behind, $behind[ $#behind / 2 ] / 1e6, $behind[-1] / 1e6);
 }
 
@@ -193,18 +189,16 @@ my %effects = (
 		like($stderr, qr/NOTICE:  batch $batch[3]: 7 canceled/, 'or in chunks');
 	},
 	'Several batches, all or nothing' => sub {
-		my $worker = $node->background_psql($db);
-		$worker->query_safe("BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[3]' AND creation_order = 11");
+		my $worker = open_session($node, "BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[3]' AND creation_order = 11", db => $db);
 		my (undef, undef, $stderr) = run_as('operator', $entries{$_[0]}{blocks}[0]{sql} =~ s/'5s'/'100ms'/r);
 		like($stderr, qr/ERROR:  canceling statement due to lock timeout/, 'a job that is locked ends it');
 		is(answer($canceled), '0|', '... and nothing is canceled');
-		my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db), '-c', $entries{$_[0]}{blocks}[0]{sql} =~ s/'5s'/'0'/r ], '<', \undef, '>', \my $out, '2>', \my $err);
+		my $cancel = start_as_operator($entries{$_[0]}{blocks}[0]{sql} =~ s/'5s'/'0'/r);
 		ok($node->poll_query_until($db, "SELECT count(*) = 2 FROM pg_locks WHERE objsubid = 20554 AND pid = (SELECT pid FROM pg_stat_activity WHERE usename = 'operator' AND wait_event_type = 'Lock')"),
 			'while it waits it holds the locks of both batches');
 		$worker->query_safe('COMMIT');
 		$worker->quit;
-		$cancel->finish;
-		is($out, "$batch[1]|14|6\n$batch[3]|14|6\n", 'both of them');
+		is(finish($cancel)->{out}, "$batch[1]|14|6\n$batch[3]|14|6", 'both of them');
 		is(answer($canceled), '28|13', '... and nothing else');
 	},
 	'A preview of many batches' => sub {
@@ -230,11 +224,7 @@ my %effects = (
 		is(answer($canceled), '10|1', 'ten jobs waited');
 	},
 	'Replicas that keep up' => sub {
-		$node->backup('standby');
-		my $standby = PostgreSQL::Test::Cluster->new('standby');
-		$standby->init_from_backup($node, 'standby', has_streaming => 1);
-		$standby->start;
-		$node->wait_for_catchup($standby);
+		my $standby = start_standby($node);
 		like(run_entry($_[0]), qr/^\S+\|streaming\|[0-9:.]*\|\d+ \w+$/m, 'how far the standby is behind');
 		is(answer($canceled), '14|1', 'canceled');
 		$node->wait_for_catchup($standby);
@@ -245,12 +235,9 @@ my %effects = (
 	'Chunks from a scheduler' => sub {
 		run_entry($_[0]);
 		is(answer($canceled), '14|1', 'canceled');
-		my @psql = ('psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db));
 		my ($set, $call) = ("SET pasqal_jobs.chunk_pause = '250ms'", "CALL cancel_jobs_in_chunks('$batch[2]')");
-		IPC::Run::run([ @psql, '-c', "$set; $call" ], '>', \my $out, '2>', \my $err);
-		like($err, qr/ERROR:  cancel_jobs_in_chunks cannot run inside a transaction block/, 'two statements in one message are refused');
-		IPC::Run::run([ @psql, '-c', $set, '-c', $call ], '>', \$out, '2>', \$err);
-		is($out, "14|6\n", '... and in two not');
+		like(finish(start_as_operator("$set; $call"))->{err}, qr/ERROR:  cancel_jobs_in_chunks cannot run inside a transaction block/, 'two statements in one message are refused');
+		is(finish(start_as_operator($set, $call))->{out}, '14|6', '... and in two not');
 	},
 	'A bound for people' => sub {
 		run_entry($_[0]);
@@ -261,25 +248,21 @@ my %effects = (
 		answer('ALTER ROLE operator RESET pasqal_jobs.max_jobs');
 	},
 	'Watch a long cancel' => sub {
-		my $worker = $node->background_psql($db);
-		$worker->query_safe("BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[1]' AND creation_order = 11");
-		my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db), '-c', "SELECT count(cancel_jobs('$batch[1]'))" ],
-			'<', \undef, '>', \my $out, '2>', \my $err);
-		$node->poll_query_until($db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'operator' AND wait_event_type = 'Lock')") or die 'it does not wait';
+		my $worker = open_session($node, "BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[1]' AND creation_order = 11", db => $db);
+		my $cancel = start_as_operator("SELECT count(cancel_jobs('$batch[1]'))");
+		wait_for_lock($node, q{usename = 'operator'});
 		like(run_entry($_[0]), qr/^\d+\|[0-9:.]+\|Lock\|(transactionid|tuple)\|SELECT count\(cancel_jobs/m, 'one sees it wait');
 		$worker->query_safe('COMMIT');
 		$worker->quit;
-		$cancel->finish;
-		is($err, '', 'it ends');
-		$cancel = IPC::Run::start([ 'psql', '-XqAt', '-U', 'operator', '-d', $node->connstr($db), '-c', "SET pasqal_jobs.chunk_pause = '1h'", '-c', "CALL cancel_jobs_in_chunks('$batch[2]', '{}', 5)" ],
-			'<', \undef, '>', \$out, '2>', \$err);
-		$node->poll_query_until($db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '% tried 5 of 14 jobs%' AND pid <> pg_backend_pid())") or die 'no progress';
+		is(finish($cancel)->{err}, '', 'it ends');
+		$cancel = start_as_operator("SET pasqal_jobs.chunk_pause = '1h'", "CALL cancel_jobs_in_chunks('$batch[2]', '{}', 5)");
+		wait_until($node, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '% tried 5 of 14 jobs%' AND pid <> pg_backend_pid())");
 		my $progress = qr/CALL cancel_jobs_in_chunks\('(\S+)', \.\.\.\) -- tried (\d+) of (\d+) jobs, canceled (\d+), failed (\d+)/;
 		my ($seen) = run_entry($_[0]) =~ /^\d+\|[0-9:.]+\|\w*\|\w*\|(CALL cancel_jobs_in_chunks.*)$/m;
 		is_deeply([ $seen =~ /^$progress$/ ], [ $batch[2], 5, 14, 5, 6 ], 'how far chunks are') or diag $seen;
 		like($page, qr/^$progress$/m, '... as the page shows it');
 		answer("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL cancel_jobs_in_chunks%' AND pid <> pg_backend_pid()");
-		$cancel->finish;
+		finish($cancel);
 		is(answer("SELECT count(*) FROM jobs WHERE batch_id = '$batch[2]' AND status = 'CANCELED'"), 5, 'interrupted in the pause; the chunk stays');
 	},
 	'Comfort in psql' => sub {
@@ -472,17 +455,16 @@ sub is_by_batch
 {
 	my ($heading, $block, @params) = @_;
 	write_file('batches.txt', "$batch[2]\n$batch[1]\n");
-	my $worker = $node->background_psql($db);
-	$worker->query_safe("BEGIN; SELECT FROM jobs WHERE batch_id = '$batch[2]' AND $open FOR UPDATE");
+	my $worker = open_session($node, "BEGIN; SELECT FROM jobs WHERE batch_id = '$batch[2]' AND $open FOR UPDATE", db => $db);
 	write_file('entry.sql', $entries{$heading}{blocks}[$block]{sql});
-	my $cancel = IPC::Run::start([ 'psql', '-XqAt', @params, '-U', 'operator', '-d', $node->connstr($db), '-f', 'entry.sql' ], '<', \undef, '>', \my $out, '2>', \my $err);
+	my $cancel = start_psql($node, { db => $db, user => 'operator', options => [ @params, '-f', 'entry.sql' ] });
 	my $waits = "SELECT pid FROM pg_stat_activity WHERE usename = 'operator' AND wait_event_type = 'Lock'";
-	$node->poll_query_until($db, "SELECT EXISTS ($waits)") or die "$heading: it does not wait";
+	wait_until($node, "SELECT EXISTS ($waits)");
 	is(answer("SELECT string_agg(DISTINCT right(batch_id::text, 1), '') FROM jobs WHERE status = 'CANCELED'"), '1', "$heading: the first batch is committed while the second one waits");
 	is(answer("SELECT count(*) FROM pg_locks WHERE objsubid = 20554 AND pid = ($waits)"), 1, "$heading: ... and its lock is free");
 	$worker->query_safe('COMMIT');
 	$worker->quit;
-	$cancel->finish;
+	finish($cancel);
 	answer("UPDATE jobs SET status = CASE WHEN start_timestamp IS NULL THEN 'PENDING' ELSE 'RUNNING' END::jobstatus, end_timestamp = NULL WHERE status = 'CANCELED'");
 }
 
@@ -528,5 +510,4 @@ foreach my $heading (grep { $effects{$_} } @headings)
 	}
 }
 
-$node->stop;
 done_testing();

@@ -5,20 +5,14 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $jobs = $ENV{CHUNK_JOBS} // 60_000;
 my $batch = "'b0000000-0000-4000-8000-000000000001'";
 
-my $node = PostgreSQL::Test::Cluster->new('chunks');
-$node->init(allows_streaming => 1);
-$node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_wal_size = 4GB\nshared_buffers = 256MB\nshared_preload_libraries = 'pg_stat_statements'");
-$node->start;
+my $node = start_server('chunks', allows_streaming => 1,
+	conf => "autovacuum = off\nmax_wal_size = 4GB\nshared_buffers = 256MB\nshared_preload_libraries = 'pg_stat_statements'");
 $node->safe_psql('postgres', qq{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
 	SELECT create_jobs_table('reference');
 	INSERT INTO jobs (batch_id, project_id, runs, status)
 	SELECT $batch, gen_random_uuid(), 1, CASE WHEN n % 10 = 0 THEN 'DONE' WHEN n % 3 = 0 THEN 'RUNNING' ELSE 'PENDING' END::jobstatus
@@ -33,25 +27,16 @@ $node->safe_psql('postgres', q{
 	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
 	CREATE TRIGGER slow AFTER UPDATE ON jobs FOR EACH STATEMENT EXECUTE FUNCTION slow()});
 
-sub start_call
-{
-	my ($stdout, $stderr) = @_;
-	return IPC::Run::start(
-		[ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SET pasqal_jobs.chunk_pause = '50ms'", '-c', "CALL cancel_jobs_in_chunks($batch, '{}', 1000)" ],
-		'<', \undef, '>', $stdout, '2>', $stderr);
-}
-
-my ($stdout, $stderr) = ('', '');
-my $call = start_call(\$stdout, \$stderr);
-$node->poll_query_until('postgres', "SELECT count(*) >= 5000 FROM jobs WHERE status = 'CANCELED'") or die 'no chunk was committed';
+my $call = start_psql($node, "SET pasqal_jobs.chunk_pause = '50ms'", "CALL cancel_jobs_in_chunks($batch, '{}', 1000)");
+wait_until($node, "SELECT count(*) >= 5000 FROM jobs WHERE status = 'CANCELED'");
 
 # While it runs: the oldest snapshot moves on, and rows of other chunks are free
 my $horizon = "SELECT backend_xmin FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()";
-$node->poll_query_until('postgres', "SELECT EXISTS ($horizon)") or die 'no snapshot was seen';
+wait_until($node, "SELECT EXISTS ($horizon)");
 my $first = $node->safe_psql('postgres', "$horizon UNION ALL SELECT '0' LIMIT 1");
 ok($node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM ($horizon) AS x WHERE backend_xmin::text::bigint > $first)"), 'no snapshot is held longer than a chunk');
 is($node->safe_psql('postgres', "SELECT count(*) > 0 FROM (SELECT FROM jobs WHERE status = 'RUNNING' FOR UPDATE SKIP LOCKED LIMIT 10) AS x"), 't', 'rows of later chunks are not locked');
-$node->poll_query_until('postgres', "SELECT count(*) >= 15000 FROM jobs WHERE status = 'CANCELED'") or die 'it does not go on';
+wait_until($node, "SELECT count(*) >= 15000 FROM jobs WHERE status = 'CANCELED'");
 
 # How far it is, seen from another session
 my $activity = "SELECT query FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND pid <> pg_backend_pid()";
@@ -60,7 +45,7 @@ like($node->safe_psql('postgres', $activity), qr/^CALL cancel_jobs_in_chunks\($b
 
 # Interrupted: what is committed stays
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL cancel%' AND pid <> pg_backend_pid()");
-$call->finish;
+my $stderr = finish($call)->{err};
 like($stderr, qr/NOTICE:  canceled \d+000 of $cancelable jobs \(\d+ %\), about \d+ s left/, 'progress is told');
 like($stderr, qr/ERROR:  canceling statement due to user request/, 'it can be interrupted');
 like($stderr, qr/CONTEXT:.*chunks with \d+000 of $cancelable jobs were committed, \d+000 of these canceled/s, '... and its context says what stays');
@@ -79,11 +64,10 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM jobs JOIN reference USING 
 
 # A pause between chunks: no snapshot, no lock, and it can be interrupted
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
-my $pausing = $node->background_psql('postgres', on_error_stop => 0);
-$pausing->query_safe("SET pasqal_jobs.chunk_pause = '1h'");
-$pausing->query_until(qr/begun/, "\\echo begun\nCALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10);\n");
+my $pausing = open_session($node, "SET pasqal_jobs.chunk_pause = '1h'", on_error_stop => 0);
+send_query($pausing, "CALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10)");
 my $event = $node->safe_psql('postgres', 'SHOW server_version_num') >= 170000 ? 'PasqalJobsChunkPause' : 'Extension';
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND wait_event = '$event'") or die 'it does not pause';
+wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND wait_event = '$event'");
 is($node->safe_psql('postgres', qq{SELECT backend_xid IS NULL, backend_xmin IS NULL, query LIKE '% -- tried 10 of 30 jobs, canceled 10, failed 0',
 	(SELECT count(*) FROM pg_locks AS l WHERE l.pid = a.pid AND locktype <> 'virtualxid')
 	FROM pg_stat_activity AS a WHERE wait_event_type = 'Extension'}), 't|t|t|0', 'a pause holds no snapshot and no lock');
@@ -116,7 +100,7 @@ is($node->safe_psql('postgres', qq{
 	DROP TABLE seen}), "30|0\n3|CALL cancel_jobs_in_chunks", 'query_id stays that of the CALL');
 
 # What is left is estimated by the chunks, not by the time that the list took
-(undef, undef, my $notices) = $node->psql('postgres', qq{
+my $notices = error_of($node, qq{
 	CREATE FUNCTION slow_list() RETURNS bool LANGUAGE plpgsql AS \$\$ BEGIN
 		PERFORM pg_sleep(4) WHERE current_setting('test.slow', true) = 'yes';
 		PERFORM set_config('test.slow', 'no', false);
@@ -131,7 +115,7 @@ is($node->safe_psql('postgres', qq{
 	CALL cancel_jobs_in_chunks($batch, '{"status": "PENDING"}', 10);
 	DROP FUNCTION slow_chunk CASCADE;
 	DROP VIEW slow_jobs});
-like($notices, qr/NOTICE:  canceled 10 of 20 jobs \(50 %\), about [1-4] s left/, 'the time of the list is not part of the estimate');
+like($notices, qr/NOTICE:  00000: canceled 10 of 20 jobs \(50 %\), about [1-4] s left/, 'the time of the list is not part of the estimate');
 
 # The places of jobs that are gone may be those of jobs that are not in the list
 $node->safe_psql('postgres', qq{
@@ -139,9 +123,9 @@ $node->safe_psql('postgres', qq{
 	CREATE TABLE moving (LIKE jobs INCLUDING ALL);
 	INSERT INTO moving (batch_id, project_id, runs) SELECT $batch, gen_random_uuid(), 1 FROM generate_series(1, 40);
 	INSERT INTO places SELECT ctid FROM moving});
-my $slowly = $node->background_psql('postgres');
-$slowly->query_until(qr/begun/, "SET pasqal_jobs.jobs_table = 'moving';\nSET pasqal_jobs.chunk_pause = '3s';\n\\echo begun\nCALL cancel_jobs_in_chunks($batch, '{}', 20);\n");
-$node->poll_query_until('postgres', "SELECT count(*) = 20 FROM moving WHERE status = 'CANCELED'") or die 'no chunk was committed';
+my $slowly = open_session($node, "SET pasqal_jobs.jobs_table = 'moving'; SET pasqal_jobs.chunk_pause = '3s'");
+send_query($slowly, "CALL cancel_jobs_in_chunks($batch, '{}', 20)");
+wait_until($node, "SELECT count(*) = 20 FROM moving WHERE status = 'CANCELED'");
 $node->safe_psql('postgres', "DELETE FROM moving WHERE status = 'PENDING' AND creation_order % 2 = 0");
 $node->safe_psql('postgres', 'VACUUM moving');
 $node->safe_psql('postgres', "INSERT INTO moving (batch_id, project_id, runs) SELECT $batch, gen_random_uuid(), 2 FROM generate_series(1, 100)");
@@ -158,12 +142,12 @@ $node->safe_psql('postgres', 'DROP TABLE moving, places');
 sub between_chunks
 {
 	my ($table, $size, $deed) = @_;
-	my ($holder, $caller, $other) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 3;
-	$holder->query_safe("SET pasqal_jobs.jobs_table = '$table'; BEGIN; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}')");
-	$caller->query_until(qr/begun/, "SET pasqal_jobs.jobs_table = '$table';\n\\echo begun\nCALL cancel_jobs_in_chunks($batch, '{}', $size);\n");
-	$node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_locks WHERE NOT granted') or die 'the first chunk does not wait';
-	$other->query_until(qr/begun/, "BEGIN;\nSET LOCAL client_min_messages = error;\n\\echo begun\n$deed;\nCOMMIT;\n");
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'") or die 'nothing waits for it';
+	my ($holder, $caller, $other) = map { open_session($node, "SET pasqal_jobs.jobs_table = '$table'; SET client_min_messages = $_", on_error_stop => 0) } qw(notice notice error);
+	$holder->query_safe("BEGIN; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}')");
+	send_query($caller, "CALL cancel_jobs_in_chunks($batch, '{}', $size)");
+	wait_until($node, 'SELECT count(*) = 1 FROM pg_locks WHERE NOT granted');
+	send_query($other, "BEGIN;\n$deed;\nCOMMIT");
+	wait_until($node, "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'");
 	$holder->query_safe('COMMIT');
 	my $printed = $caller->query('SELECT 1') . $caller->{stderr};
 	$_->quit for $holder, $other, $caller;
@@ -196,17 +180,13 @@ $node->safe_psql('postgres', 'DROP TABLE emptied');
 
 # A job that a worker holds delays no other; what the worker did counts
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 30");
-my $worker = $node->background_psql('postgres');
-$worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE creation_order = 15");
-($stdout, $stderr) = ('', '');
-$call = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10)" ],
-	'<', \undef, '>', \$stdout, '2>', \$stderr);
-$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'it does not wait';
+my $worker = open_session($node, "BEGIN; UPDATE jobs SET status = 'DONE' WHERE creation_order = 15");
+$call = start_psql($node, "CALL cancel_jobs_in_chunks($batch, '{\"status\": \"PENDING\"}', 10)");
+wait_for_lock($node);
 is($node->safe_psql('postgres', "SELECT count(*) FROM jobs WHERE creation_order <= 30 AND status = 'CANCELED'"), '29', 'all other jobs are canceled and committed');
 $worker->query_safe('COMMIT');
 $worker->quit;
-$call->finish;
-is($stdout, "29|1\n", 'the job that was done meanwhile is counted as failed');
+is(finish($call)->{out}, '29|1', 'the job that was done meanwhile is counted as failed');
 
 # One notification a chunk, one a call, none if nothing was canceled
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 25");
@@ -236,32 +216,22 @@ is(join(' ', $out =~ /notification "(\w+)"/g), 'pasqal', 'a trigger does not div
 
 # A preview works on a standby, and a cancel there says why not
 $node->safe_psql('postgres', "UPDATE jobs SET status = 'PENDING' WHERE creation_order <= 4");
-$node->backup('backup');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($node, 'backup', has_streaming => 1);
-$standby->start;
-$node->wait_for_catchup($standby);
+my $standby = start_standby($node);
 is($standby->safe_psql('postgres', "SELECT count(*) FILTER (WHERE error IS NULL), count(*) FROM cancel_jobs_preview($batch)"), "4|$jobs", 'preview on a standby');
 is($standby->safe_psql('postgres', "SELECT count(*) FROM cancel_jobs_preview($batch, jsonb_build_object('id', gen_random_uuid())) WHERE error = 'Job was not found in this batch'"), '1', '... of named jobs');
-my ($status, undef, $error) = $standby->psql('postgres', "SELECT cancel_jobs($batch)");
-like($error, qr/cannot (execute UPDATE in a read-only transaction|acquire lock mode|.*during recovery)/, 'no cancel on a standby');
+like(error_of($standby, "SELECT cancel_jobs($batch)"), qr/cannot (execute UPDATE in a read-only transaction|acquire lock mode|.*during recovery)/, 'no cancel on a standby');
 
 # Settings are placeholders before the library is loaded
 for my $setting ([ 'date_filter', 'typo', 'execution, creation' ], [ 'max_jobs', '1oo', '0 .no limit.' ], [ 'max_jobs', '-1', '0 .no limit.' ], [ 'chunk_pause', '1 fortnight', '0 to' ])
 {
 	my ($name, $bad, $hint) = @$setting;
-	(undef, undef, $error) = $node->psql('postgres', "SET pasqal_jobs.$name = '$bad'; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}')");
-	like($error, qr/ERROR:  invalid value for parameter "pasqal_jobs.$name": "$bad".*HINT:  .*Available values: $hint/s, "a bad placeholder of $name is an error at use");
-	(undef, undef, $error) = $node->psql('postgres', "LOAD 'pasqal_jobs'; SET pasqal_jobs.$name = '$bad'");
-	like($error, qr/ERROR:  .*(invalid value for parameter "pasqal_jobs.$name"|outside the valid range for parameter "pasqal_jobs.$name")/, '... and is refused at once where the library is loaded');
+	like(error_of($node, "SET pasqal_jobs.$name = '$bad'; SELECT cancel_jobs($batch, '{\"user_id\": \"nobody\"}')"), qr/ERROR:  \w+: invalid value for parameter "pasqal_jobs.$name": "$bad".*HINT:  .*Available values: $hint/s, "a bad placeholder of $name is an error at use");
+	like(error_of($node, "LOAD 'pasqal_jobs'; SET pasqal_jobs.$name = '$bad'"), qr/ERROR:  .*(invalid value for parameter "pasqal_jobs.$name"|outside the valid range for parameter "pasqal_jobs.$name")/, '... and is refused at once where the library is loaded');
 }
 $node->safe_psql('postgres', "CREATE ROLE operator; CREATE ROLE api LOGIN; ALTER ROLE api SET pasqal_jobs.jobs_table = 'reference'; GRANT SELECT, UPDATE ON reference TO api");
 is($node->safe_psql('postgres', "SELECT count(*) FROM cancel_jobs_preview($batch)", extra_params => [ '-U', 'api' ]), $jobs, 'ALTER ROLE … SET is heeded');
 $node->append_conf('postgresql.conf', "session_preload_libraries = 'pasqal_jobs'");
 $node->reload;
-(undef, undef, $error) = $node->psql('postgres', "SET pasqal_jobs.date_filter = 'typo'");
-like($error, qr/ERROR:  invalid value for parameter.*HINT:  Available values: execution, creation/s, 'with session_preload_libraries it is refused at once');
+like(error_of($node, "SET pasqal_jobs.date_filter = 'typo'"), qr/ERROR:  22023: invalid value for parameter.*HINT:  Available values: execution, creation/s, 'with session_preload_libraries it is refused at once');
 
-$standby->stop;
-$node->stop;
 done_testing();

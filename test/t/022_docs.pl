@@ -7,9 +7,7 @@ use warnings;
 
 use Encode qw(decode);
 use File::Basename qw(dirname);
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my @pages = ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'test/README.md', sort glob('doc/*.md'));
 my %text = map { $_ => slurp_file($_) } @pages;
@@ -71,10 +69,7 @@ foreach my $page (grep { $_ ne 'README.md' } @pages)
 # Tables against the code
 #
 
-my $node = PostgreSQL::Test::Cluster->new('docs');
-$node->init;
-$node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
-$node->start;
+my $node = start_server('docs', bare => 1, conf => 'max_prepared_transactions = 2');
 $node->safe_psql('postgres', q{
 	CREATE ROLE operator LOGIN;
 	CREATE ROLE mallory LOGIN;
@@ -359,5 +354,4 @@ my ($status, $stdout, $stderr) = $node->psql($db, q{
 is($stdout, "x\n0", 'a misspelt setting is taken at first');
 like($stderr, qr/\Q${\($warning =~ tr,\n, ,r)}\E.*unrecognized configuration parameter/s, '... and dropped with a warning');
 
-$node->stop;
 done_testing();

@@ -5,12 +5,9 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 use Time::HiRes qw(usleep);
 
-my $page = slurp_file('doc/production.md');
 chomp(my $sharedir = qx(pg_config --sharedir));
 chomp(my $libdir = qx(pg_config --pkglibdir));
 
@@ -18,16 +15,15 @@ sub has_extension { return -e "$sharedir/extension/$_[0].control" }
 
 my @preload = ('pg_stat_statements', grep { has_extension($_) } qw(pg_cron pgaudit));
 
-my $node = PostgreSQL::Test::Cluster->new('production');
-$node->init(allows_streaming => 'logical');
-$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = '" . join(',', @preload) . "'", 'pg_stat_statements.track = all', 'track_functions = all',
-	'log_lock_waits = on', 'deadlock_timeout = 200ms', 'max_connections = 40', "cron.host = '" . $node->host . "'", 'cron.database_name = postgres', '');
-$node->start;
+my $node = start_server('production', allows_streaming => 'logical', conf => sub {
+	return join "\n", "shared_preload_libraries = '" . join(',', @preload) . "'", 'pg_stat_statements.track = all', 'track_functions = all',
+	  'log_lock_waits = on', 'deadlock_timeout = 200ms', 'max_connections = 40', "cron.host = '" . $_[0]->host . "'", 'cron.database_name = postgres';
+});
 
 sub sql { return $node->safe_psql('postgres', @_) }
 
 # What a statement that fails says, with its SQLSTATE
-sub refusal { return ($node->psql('postgres', "\\set VERBOSITY verbose\n$_[0]", on_error_stop => 0))[2] }
+sub refusal { return error_of($node, $_[0], on_error_stop => 0) }
 
 my @batch = map { sprintf 'b0000000-0000-4000-8000-%012d', $_ } 0 .. 9;
 my $theirs = '5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3';    # as on the page
@@ -41,21 +37,16 @@ sub fill
 sub canceled { return sql("SELECT count(*) FROM jobs WHERE batch_id = '$_[0]' AND status = 'CANCELED'") }
 
 # The blocks of SQL of a section or a part of it
-sub blocks
-{
-	my ($heading) = @_;
-	my ($text) = $page =~ /^##+ \Q$heading\E\n(.*?)(?=^##|\z)/ms or die "doc/production.md has no $heading";
-	return map { s/^-- as superuser\n//r } $text =~ /^```sql\n(.*?)^```/msg;
-}
+sub blocks { return map { s/^-- as superuser\n//r } sql_blocks('doc/production.md', @_) }
 
-sql('CREATE ROLE owner LOGIN; CREATE EXTENSION pasqal_jobs; CREATE EXTENSION pg_stat_statements; SELECT create_jobs_table()');
+sql('CREATE ROLE owner LOGIN; CREATE EXTENSION pg_stat_statements');
 
 #
 # Watch
 #
 fill();
 sql("SELECT count(cancel_jobs('$batch[1]')); SELECT count(*) FROM cancel_jobs_rows('$batch[2]')");
-$node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_user_functions WHERE funcname LIKE 'cancel%'");
+wait_until($node, "SELECT count(*) = 2 FROM pg_stat_user_functions WHERE funcname LIKE 'cancel%'");
 my ($functions, $statements) = blocks('Calls');
 like(sql($functions), qr/^cancel_jobs\|1\|\d+\ncancel_jobs_rows\|1\|\d+\z/, 'calls, from pg_stat_user_functions');
 like(sql($statements), qr/^2\|20\|\d+\z/, 'jobs canceled, from pg_stat_statements');
@@ -69,13 +60,12 @@ $node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-D', "batch=$
 is(sql($entries), 1, 'one entry where the batch is a parameter');
 
 fill();
-my $worker = $node->background_psql('postgres');
-$worker->query_safe("BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[1]' AND creation_order = 1");
+my $worker = open_session($node, "BEGIN; UPDATE jobs SET progress = 50 WHERE batch_id = '$batch[1]' AND creation_order = 1");
 my @cancels;
 foreach (1, 2)
 {
-	push @cancels, IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SELECT count(cancel_jobs('$batch[1]'))" ], '<', \undef, '>', \my $out, '2>', \my $err);
-	$node->poll_query_until('postgres', "SELECT count(*) = $_ FROM pg_stat_activity WHERE query LIKE 'SELECT count(cancel_jobs%' AND wait_event_type = 'Lock'") or die;
+	push @cancels, start_psql($node, "SELECT count(cancel_jobs('$batch[1]'))");
+	wait_until($node, "SELECT count(*) = $_ FROM pg_stat_activity WHERE query LIKE 'SELECT count(cancel_jobs%' AND wait_event_type = 'Lock'");
 }
 my ($waits, $held) = blocks('Waits');
 like(sql($waits), qr/^\d+\|job\|[0-9:.]+\|\{\d+\}\|SELECT count\(cancel_jobs.*\n\d+\|batch\|[0-9:.]+\|\{\d+\}\|SELECT count\(cancel_jobs/, 'one cancel waits for a job, the other for the batch');
@@ -83,7 +73,7 @@ like(sql($held), qr/^(?:\d+\|jobs\|[tf]\n?){2}\z/, 'the lock of the batch, held 
 ok($node->wait_for_log(qr/still waiting for ExclusiveLock on advisory lock.*while waiting for other cancels of batch $batch[1], of which process \d+ has the lock/s), 'log_lock_waits');
 $worker->query_safe('COMMIT');
 $worker->quit;
-$_->finish foreach @cancels;
+finish($_) foreach @cancels;
 like(sql((blocks('Failures'))[0]), qr/^\d+\|0\|0\z/, 'failures');
 
 #
@@ -174,8 +164,7 @@ $node->command_like([ 'pg_dumpall', '--globals-only' ], qr/GRANT SET ON PARAMETE
 # Schema and upgrade
 #
 $node->safe_psql('whole', 'CREATE SCHEMA other AUTHORIZATION owner');
-my (undef, undef, $stderr) = $node->psql('whole', 'ALTER EXTENSION pasqal_jobs SET SCHEMA other', extra_params => [ '-U', 'owner' ]);
-like($stderr, qr/must be owner of type jobstatus/, 'SET SCHEMA takes a superuser');
+like(error_of($node, 'ALTER EXTENSION pasqal_jobs SET SCHEMA other', db => 'whole', extra_params => [ '-U', 'owner' ]), qr/must be owner of type jobstatus/, 'SET SCHEMA takes a superuser');
 $node->safe_psql('whole', 'ALTER EXTENSION pasqal_jobs SET SCHEMA other');
 
 #
@@ -213,17 +202,16 @@ foreach my $plugin (qw(test_decoding wal2json))
 # A synchronous standby that is lost
 fill();
 sql("ALTER SYSTEM SET synchronous_standby_names = 'lost'; SELECT pg_reload_conf()");
-$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'lost'});
-my $call = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 2)" ], '<', \undef, '>', \my $out, '2>', \my $err);
+wait_until($node, q{SELECT current_setting('synchronous_standby_names') = 'lost'});
+my $call = start_psql($node, "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 2)");
 my $in_wait = q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL cancel_jobs_in_chunks%' AND wait_event = 'SyncRep'};
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($in_wait) AS x") or die 'no wait';
+wait_until($node, "SELECT count(*) = 1 FROM ($in_wait) AS x");
 my $pid = sql($in_wait);
 is(canceled($batch[1]), 0, 'a chunk waits for the standby, and nobody sees it');
 sql("SELECT pg_cancel_backend($pid)");
 ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM jobs WHERE batch_id = '$batch[1]' AND status = 'CANCELED' AND EXISTS ($in_wait)"), '... after pg_cancel_backend it is there, and the next one waits');
 sql("SELECT pg_terminate_backend($pid)");
-$call->finish;
-like($err, qr/canceling wait for synchronous replication due to user request/, '... with a warning');
+like(finish($call)->{err}, qr/canceling wait for synchronous replication due to user request/, '... with a warning');
 is(canceled($batch[1]), 4, '... and pg_terminate_backend ends it; what was committed stays');
 sql('ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()');
 
@@ -234,12 +222,11 @@ sub beside_chunks
 {
 	my ($what, @command) = @_;
 	fill();
-	my $chunks = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SET pasqal_jobs.chunk_pause = '200ms'", '-c', "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 1)" ], '<', \undef, '>', \my $stdout, '2>', \my $stderr);
-	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM jobs WHERE batch_id = '$batch[1]' AND status = 'CANCELED'") or die;
+	my $chunks = start_psql($node, "SET pasqal_jobs.chunk_pause = '200ms'", "CALL cancel_jobs_in_chunks('$batch[1]', '{}', 1)");
+	wait_until($node, "SELECT count(*) > 0 FROM jobs WHERE batch_id = '$batch[1]' AND status = 'CANCELED'");
 	my $output;
 	ok(IPC::Run::run([@command], '>', \$output, '2>&1'), "$what runs beside a chunked cancel") or diag $output;
-	$chunks->finish;
-	is($stdout, "10|0\n", '... which cancels all');
+	is(finish($chunks)->{out}, '10|0', '... which cancels all');
 }
 my @psql = ('psql', '-Xq', '-d', $node->connstr('postgres'), '-c');
 beside_chunks($_, @psql, $_) foreach 'VACUUM jobs', 'REINDEX TABLE CONCURRENTLY jobs', 'VACUUM FULL jobs';
@@ -274,5 +261,4 @@ is(sql("BEGIN; SELECT count(cancel_batch_jobs('$batch[1]', 'min_runs=1')); SELEC
 is(canceled($batch[1]), 10, '... and cancels');
 like(sql("BEGIN; SELECT cancel_batch_jobs('$batch[1]', 'min_runs=x'); SELECT current_setting('response.status'); COMMIT"), qr/value is not a valid integer.*\n422\z/, '... 422 likewise');
 
-$node->stop;
 done_testing();

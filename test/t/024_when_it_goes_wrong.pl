@@ -5,29 +5,16 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('trouble');
-$node->init;
-$node->append_conf('postgresql.conf', "max_prepared_transactions = 2\nautovacuum = off\n");
-$node->start;
+my $node = start_server('trouble', conf => "max_prepared_transactions = 2\nautovacuum = off");
 
 sub sql { return $node->safe_psql('postgres', @_) }
 
-sql('CREATE ROLE worker LOGIN; CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table(); GRANT SELECT, UPDATE ON jobs TO worker');
+sql('CREATE ROLE worker LOGIN; GRANT SELECT, UPDATE ON jobs TO worker');
 
 my $batch = '5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3';    # as on the page
-my $page = slurp_file('doc/troubleshooting.md');
-
-# The blocks of SQL below a heading of the page
-sub blocks
-{
-	my ($heading) = @_;
-	my ($text) = $page =~ /^### \Q$heading\E\n(.*?)(?=^##|\z)/ms or die "doc/troubleshooting.md has no $heading";
-	return $text =~ /^```sql\n(.*?)^```/msg;
-}
+sub blocks { return sql_blocks('doc/troubleshooting.md', @_) }
 
 # Ten jobs that wait
 sub fill
@@ -38,20 +25,17 @@ sub fill
 sub lock_job { return "UPDATE jobs SET progress = 50 WHERE batch_id = '$batch' AND creation_order = $_[0]" }
 
 # A cancel of the batch beside this test; ends by itself
-my ($out, $err);
 sub start_cancel
 {
-	my (@before) = @_;
-	my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), (map { ('-c', $_) } @before), '-c', "SELECT error, count(*) FROM cancel_jobs_rows('$batch') GROUP BY error" ],
-		'<', \undef, '>', \$out, '2>', \$err);
-	$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%cancel_jobs_rows%' AND wait_event_type = 'Lock'}) or die 'the cancel does not wait';
+	my $cancel = start_psql($node, "SELECT error, count(*) FROM cancel_jobs_rows('$batch') GROUP BY error");
+	wait_for_lock($node, q{query LIKE '%cancel_jobs_rows%'});
 	return $cancel;
 }
 
 sub start_worker
 {
 	my ($statement) = @_;
-	my $worker = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'worker' ]);
+	my $worker = open_session($node, '', on_error_stop => 0, extra_params => [ '-U', 'worker' ]);
 	my $pid = $worker->query_safe('SELECT pg_backend_pid()');
 	$worker->query_safe("BEGIN; $statement");
 	return ($worker, $pid);
@@ -65,31 +49,29 @@ my ($find) = blocks('A worker is stuck');
 fill();
 my ($worker, $pid) = start_worker(lock_job(1));
 my $cancel = start_cancel();
-my $second = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SELECT count(cancel_jobs('$batch'))" ], '<', \undef, '>', \my $ignored, '2>', \my $ignored_too);
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE objsubid = 20554 AND NOT granted}) or die;
+my $second = start_psql($node, "SELECT count(cancel_jobs('$batch'))");
+wait_until($node, q{SELECT count(*) = 1 FROM pg_locks WHERE objsubid = 20554 AND NOT granted});
 like(sql($find), qr/^$pid\|worker\|[^|]*\|\|idle in transaction\|[^\n]*\|UPDATE jobs SET progress[^\n]*\z/, 'of three sessions the one that all wait for is found');
 is(sql("SELECT pg_cancel_backend($pid)"), 't', 'pg_cancel_backend says true');
 sleep 1;
 is(sql("SELECT state FROM pg_stat_activity WHERE pid = $pid"), 'idle in transaction', '... and ends nothing');
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%cancel_jobs%' AND wait_event_type = 'Lock'}), 2, '... so that all wait on');
 is(sql("SELECT pg_terminate_backend($pid)"), 't', 'pg_terminate_backend says true');
-$cancel->finish;
-$second->finish;
-is($out, "|10\n", '... and the cancel takes the job of the worker, too');
+finish($second);
+is(finish($cancel)->{out}, '|10', '... and the cancel takes the job of the worker, too');
 is(sql($find), '', '... and nobody waits');
 $worker->quit;
 
 # A statement that runs
 fill();
-my $active = IPC::Run::start([ 'psql', '-XqAt', '-U', 'worker', '-d', $node->connstr('postgres'), '-c', 'BEGIN; ' . lock_job(1) . '; SELECT pg_sleep(600)' ], '<', \undef, '>', \my $active_out, '2>', \my $active_err);
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'worker' AND wait_event = 'PgSleep'}) or die;
+my $active = start_psql($node, { user => 'worker' }, 'BEGIN; ' . lock_job(1) . '; SELECT pg_sleep(600)');
+wait_until($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'worker' AND wait_event = 'PgSleep'});
 $cancel = start_cancel();
 ($pid) = sql($find) =~ /^(\d+)\|worker\|[^|]*\|\|active\|/;
 ok($pid, 'a worker that is active is found');
 sql("SELECT pg_cancel_backend($pid)");
-$cancel->finish;
-is($out, "|10\n", '... and pg_cancel_backend frees its job');
-$active->finish;
+is(finish($cancel)->{out}, '|10', '... and pg_cancel_backend frees its job');
+finish($active);
 
 # A prepared transaction
 fill();
@@ -98,16 +80,13 @@ $cancel = start_cancel();
 is(sql($find), '', 'a prepared transaction has no row');
 is(sql('SELECT gid FROM pg_prepared_xacts'), 'held', '... but one in pg_prepared_xacts');
 sql("ROLLBACK PREPARED 'held'");
-$cancel->finish;
-is($out, "|10\n", '... whose end frees the job');
+is(finish($cancel)->{out}, '|10', '... whose end frees the job');
 
 # By itself
 fill();
 sql("ALTER ROLE worker SET idle_in_transaction_session_timeout = '2s'");
 ($worker, $pid) = start_worker(lock_job(1));
-$cancel = start_cancel();
-$cancel->finish;
-is($out, "|10\n", 'idle_in_transaction_session_timeout frees the job');
+is(finish(start_cancel())->{out}, '|10', 'idle_in_transaction_session_timeout frees the job');
 $worker->quit;
 sql('ALTER ROLE worker RESET ALL');
 
@@ -121,8 +100,7 @@ foreach my $n (1, 2)
 	($worker, $pid) = start_worker(lock_job(1));
 	$cancel = start_cancel();
 	$worker->query(lock_job(5));
-	$cancel->finish;
-	like($err, qr/ERROR:  deadlock detected/, "call $n ends with a deadlock");
+	like(finish($cancel)->{err}, qr/ERROR:  deadlock detected/, "call $n ends with a deadlock");
 	$worker->query_safe('ROLLBACK');
 	$worker->quit;
 }
@@ -168,8 +146,7 @@ my $save = q{UPDATE jobs SET (status, progress, end_timestamp, updated_at) = ('R
 sql("SELECT cancel_jobs('$batch')");
 sql($save);
 is(sql('SELECT status FROM jobs WHERE creation_order = 1'), 'RUNNING', 'a worker that writes back all columns resurrects a job');
-my ($keep_ended) = slurp_file('doc/api.md') =~ /^(CREATE FUNCTION keep_ended.*?)^```/ms or die 'doc/api.md has no trigger keep_ended';
-sql($keep_ended);
+sql(sql_block('doc/api.md', 'CREATE FUNCTION keep_ended'));
 sql("SELECT cancel_jobs('$batch')");
 sql($save);
 is(sql('SELECT status FROM jobs WHERE creation_order = 1'), 'CANCELED', '... which keep_ended refuses');
@@ -182,7 +159,7 @@ my ($grown, $holders) = map { "$_;" } split /;\n\n/, (blocks('The table has grow
 sql("TRUNCATE jobs; INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch', gen_random_uuid(), 1 FROM generate_series(1, 5000)");
 my $again = "UPDATE jobs SET status = 'PENDING', end_timestamp = NULL";
 my $size = q{SELECT pg_relation_size('jobs')};
-$worker = $node->background_psql('postgres', extra_params => [ '-U', 'worker' ]);
+$worker = open_session($node, '', extra_params => [ '-U', 'worker' ]);
 $pid = $worker->query_safe('SELECT pg_backend_pid()');
 $worker->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs');
 my $before = sql($size);
@@ -193,12 +170,11 @@ like($vacuum->(), qr/\b50000 are dead but not yet removable/, 'VACUUM cannot rem
 like(sql($holders), qr/^session $pid\|idle in transaction\|\d+\|/, 'the session that holds it is the first');
 sql("SELECT pg_terminate_backend($pid)");
 $worker->quit;
-$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 like($vacuum->(), qr/ finished vacuuming "[^"]*\.jobs".*\b0 are dead but not yet removable/s, '... and once that is ended it can');
 $before = sql($size);
 foreach (1 .. 5) { sql("SELECT count(*) FROM cancel_jobs_rows('$batch')"); sql($again); $vacuum->(); }
 is(sql($size), $before, '... and its room is used again');
 like(sql($grown), qr/^\d+\|\d+\|\d+\|\S+ \S+\|\|\d+ \w+$/, 'the figures of the table');
 
-$node->stop;
 done_testing();

@@ -5,9 +5,7 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 use Time::HiRes qw(usleep);
 
 my ($pgpool) = grep { -x } '/usr/sbin/pgpool', '/usr/bin/pgpool';
@@ -15,14 +13,8 @@ plan skip_all => 'pgpool is not installed' unless $pgpool;
 
 my ($list) = slurp_file('doc/production.md') =~ /^  `(write_function_list = '[^']*cancel_jobs[^']*')`/m or die 'doc/production.md has no list for pgpool';
 
-my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 1);
-$primary->start;
-$primary->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()');
-$primary->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($primary, 'base', has_streaming => 1);
-$standby->start;
+my $primary = start_server('primary', allows_streaming => 1);
+my $standby = start_standby($primary);
 
 my $batch = '5c7f4a1e-98a1-4d7c-8a53-2f1de0a1b2c3';
 my $user = $primary->safe_psql('postgres', 'SELECT current_user');
@@ -99,6 +91,4 @@ is(through("SELECT count(*) FROM jobs WHERE status = 'CANCELED' "), 0, '... it h
 is(through("SELECT count(*) FROM jobs WHERE 'CANCELED' = status"), 10, '... unlike the table');
 stop_pool();
 
-$standby->stop;
-$primary->stop;
 done_testing();

@@ -4,13 +4,9 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $node = PostgreSQL::Test::Cluster->new('demo');
-$node->init;
-$node->start;
+my $node = start_server('demo', bare => 1);
 $ENV{PGHOST} = $node->host;
 $ENV{PGPORT} = $node->port;
 
@@ -70,5 +66,4 @@ new_database();
 is($node->safe_psql('demo', 'SELECT count(*) FROM jobs'), 9, 'q ends it');
 unlike(join('', @screens), qr/90,000/, '... indeed');
 
-$node->stop;
 done_testing();

@@ -8,9 +8,7 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
 my $bench = $ENV{SHARDS_BATCHES} // 0;
 my $batches = 60;
@@ -21,29 +19,23 @@ my $per_batch = 10;
 my @shards;
 for my $n (0 .. 2)
 {
-	my $node = PostgreSQL::Test::Cluster->new("shard$n");
-	$node->init;
-	$node->append_conf('postgresql.conf', "wal_level = replica\nmax_wal_senders = 1\n");
-	$node->append_conf('postgresql.conf', $bench ? "fsync = on\nshared_buffers = 256MB\nmax_wal_size = 4GB\n" : "log_statement = all\n");
-	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()');
-	push @shards, $node;
+	push @shards, start_server("shard$n",
+		conf => "wal_level = replica\nmax_wal_senders = 1\n" . ($bench ? "fsync = on\nshared_buffers = 256MB\nmax_wal_size = 4GB" : 'log_statement = all'));
 }
 my $front = $shards[0];
 
 sub sql { return $front->safe_psql('front', @_) }
+sub front_error { return error_of($front, $_[0], db => 'front') }
 
 # Where a shard is, as psql, a foreign server and PL/Proxy understand it
 sub options { return sprintf("host '%s', port '%s', dbname '%s'", $_[0]->host, $_[0]->port, $_[1] // 'postgres') }
 
 # A block of SQL of doc/growing.md, by the line that it begins with; its servers
 # are called shard0 to shard2
-my $page = slurp_file('doc/growing.md');
 sub block
 {
 	my ($line, $shard) = @_;
-	$page =~ /^```sql\n(\Q$line\E.*?)^```/ms or die "doc/growing.md has no block that begins with $line";
-	my $sql = $1;
+	my $sql = sql_block('doc/growing.md', $line);
 	$sql =~ s/(shard|jobs_|REMAINDER )0/$1$shard/g if defined $shard;
 	$sql =~ s/host 'shard(\d)', port '5432', dbname 'jobs'/options($shards[$1])/ge;
 	$sql =~ s/host=shard(\d) port=5432 dbname=jobs/sprintf 'host=%s port=%s dbname=postgres', $shards[$1]->host, $shards[$1]->port/ge;
@@ -128,7 +120,7 @@ note $plan;
 
 # What a call sends to its shard, in a session that has been there: one round
 # trip a statement
-my $session = $front->background_psql('front');
+my $session = open_session($front, '', db => 'front');
 sub sent
 {
 	my ($filters) = @_;
@@ -165,33 +157,13 @@ sql("BEGIN; SELECT cancel_jobs($batch1), cancel_jobs($batch2); ROLLBACK");
 is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', 'ROLLBACK undoes it on one shard');
 is($shards[2]->safe_psql('postgres', "$canceled $batch2"), '2', '... and on the other');
 
-my ($stdout, $stderr) = ('', '');
-
-# Until a session of this shard waits for a lock
-sub wait_for_lock
-{
-	my ($shard) = @_;
-	$shard->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'nobody waits for a lock';
-}
-
-# Starts a statement that waits for a lock of this shard; what it says will be in
-# $stdout and $stderr
-sub start_waiting
-{
-	my ($connstr, $sql, $shard) = @_;
-	my $psql = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $connstr, '-c', $sql ], '<', \undef, '>', \$stdout, '2>', \$stderr);
-	wait_for_lock($shard);
-	return $psql;
-}
-
 # A race is a serialization failure, nothing is half done, and a retry succeeds
-my $worker = $shards[1]->background_psql('postgres');
-$worker->query_safe("BEGIN; UPDATE jobs SET status = 'DONE' WHERE batch_id = $batch1 AND status = 'PENDING'");
-my $canceller = start_waiting($front->connstr('front'), "SELECT cancel_jobs($batch2)->'data'->'jobs'->0->'status', cancel_jobs($batch1)", $shards[1]);
+my $worker = open_session($shards[1], "BEGIN; UPDATE jobs SET status = 'DONE' WHERE batch_id = $batch1 AND status = 'PENDING'");
+my $cancel = start_psql($front, { db => 'front' }, '\set VERBOSITY verbose', "SELECT cancel_jobs($batch2)->'data'->'jobs'->0->'status', cancel_jobs($batch1)");
+wait_for_lock($shards[1]);
 $worker->query_safe('COMMIT');
 $worker->quit;
-$canceller->finish;
-like($stderr, qr/ERROR:  40001: could not serialize access/, 'a race is a serialization failure');
+like(finish($cancel)->{err}, qr/ERROR:  40001: could not serialize access/, 'a race is a serialization failure');
 is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', '... nothing is canceled on its shard');
 is($shards[2]->safe_psql('postgres', "$canceled $batch2"), '2', '... nor on the other');
 like(sql("SELECT cancel_jobs($batch1)"), qr/its status is DONE/, 'tried again, it succeeds');
@@ -206,14 +178,11 @@ for my $mode ([ auto => 1 ], [ force_generic_plan => 3 ])
 
 # A wait for a row is on the shard: only what is set there, or statement_timeout, ends it
 my $contended = $on[1][9];
-my $holder = $shards[1]->background_psql('postgres');
-$holder->query_safe("BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $contended");
-my $impatient = "\\set VERBOSITY verbose\nSET statement_timeout = '2s'; BEGIN; SET LOCAL lock_timeout = '100ms'; SELECT cancel_jobs($contended)";
-(undef, undef, $stderr) = $front->psql('front', $impatient);
-like($stderr, qr/ERROR:  57014:/, 'lock_timeout does not end a wait for a row of a shard, statement_timeout does');
+my $holder = open_session($shards[1], "BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $contended");
+my $impatient = "SET statement_timeout = '2s'; BEGIN; SET LOCAL lock_timeout = '100ms'; SELECT cancel_jobs($contended)";
+like(front_error($impatient), qr/ERROR:  57014:/, 'lock_timeout does not end a wait for a row of a shard, statement_timeout does');
 sql(q{ALTER SERVER shard1 OPTIONS (ADD options '-c lock_timeout=100ms')});
-(undef, undef, $stderr) = $front->psql('front', $impatient);
-like($stderr, qr/ERROR:  55P03:/, '... lock_timeout of the foreign server does');
+like(front_error($impatient), qr/ERROR:  55P03:/, '... lock_timeout of the foreign server does');
 sql('ALTER SERVER shard1 OPTIONS (DROP options)');
 $holder->query_safe('ROLLBACK');
 $holder->quit;
@@ -221,10 +190,10 @@ $holder->quit;
 # A deadlock between the front and a shard is seen by neither: a named job
 # first, then its batch
 my $contended_id = sql("SELECT id FROM jobs WHERE batch_id = $contended AND status = 'PENDING' LIMIT 1");
-my ($one, $two) = map { $front->background_psql('front', on_error_stop => 0) } 1, 2;
+my ($one, $two) = map { open_session($front, '', db => 'front', on_error_stop => 0) } 1, 2;
 $_->query("\\set VERBOSITY verbose\nSET statement_timeout = '4s'") for $one, $two;
 $one->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($contended, '{\"id\": \"$contended_id\"}')");
-$two->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($contended);\n");
+send_query($two, "SELECT count(*) FROM cancel_jobs_rows($contended)");
 wait_for_lock($shards[1]);
 $one->query("SELECT count(*) FROM cancel_jobs_rows($contended)");
 $one->query('ROLLBACK');
@@ -240,11 +209,9 @@ $shards[1]->safe_psql('postgres', q{
 	ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY few ON jobs USING (runs <= 3)});
 sql('CREATE ROLE shop; GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO shop');
-(undef, undef, $stderr) = $front->psql('front', "\\set VERBOSITY verbose\nSET ROLE shop; SELECT cancel_jobs($contended)");
-like($stderr, qr/ERROR:  42704: user mapping not found/, 'a role without a mapping is refused');
+like(front_error("SET ROLE shop; SELECT cancel_jobs($contended)"), qr/ERROR:  42704: user mapping not found/, 'a role without a mapping is refused');
 sql(q{CREATE USER MAPPING FOR shop SERVER shard1 OPTIONS (user 'shop')});
-(undef, undef, $stderr) = $front->psql('front', "\\set VERBOSITY verbose\nSET ROLE shop; SELECT cancel_jobs($contended)");
-like($stderr, qr/ERROR:  (2F003|42501): password/, '... and one without a password');
+like(front_error("SET ROLE shop; SELECT cancel_jobs($contended)"), qr/ERROR:  (2F003|42501): password/, '... and one without a password');
 sql(q{ALTER USER MAPPING FOR shop SERVER shard1 OPTIONS (ADD password_required 'false')});
 is(sql("SET ROLE shop; SELECT count(*) FROM cancel_jobs_preview($contended)"), '3', 'row-level security sees the user of the mapping');
 $shards[1]->safe_psql('postgres', 'ALTER TABLE jobs DISABLE ROW LEVEL SECURITY');
@@ -260,7 +227,7 @@ sql('DELETE FROM jobs WHERE runs = 77');
 # A shard that is lost within a transaction, and one that is lost after it has
 # committed
 my ($lost1, $lost2) = @{ $on[1] }[ 10, 11 ];
-$session = $front->background_psql('front', on_error_stop => 0);
+$session = open_session($front, '', db => 'front', on_error_stop => 0);
 $session->query("\\set VERBOSITY verbose\nBEGIN; SELECT count(*) FROM cancel_jobs_rows($lost1)");
 $shards[1]->restart;
 $session->query('COMMIT');
@@ -268,8 +235,8 @@ like($session->{stderr}, qr/ERROR:  08006:/, 'a shard that is lost in a transact
 is($shards[1]->safe_psql('postgres', "$canceled $lost1"), '2', '... and nothing is canceled');
 $shards[1]->safe_psql('postgres', $_) for q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'}, 'SELECT pg_reload_conf()';
 $session->{stderr} = '';
-$session->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($lost2);\n");
-$shards[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") or die 'COMMIT does not wait';
+send_query($session, "SELECT count(*) FROM cancel_jobs_rows($lost2)");
+wait_until($shards[1], "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
 $shards[1]->stop('immediate');
 $session->query('SELECT 1');
 like($session->{stderr}, qr/ERROR:  08006:/, 'one that is lost after it has committed is 08006, too');
@@ -283,8 +250,7 @@ is(sql("SELECT count(*), count(job) FROM cancel_jobs_rows($lost2)"), '10|0', '..
 # batches can be canceled
 ($batch0, $batch1, $batch2) = map { $on[$_][3] } 0 .. 2;
 $shards[2]->stop;
-(undef, $stdout, $stderr) = $front->psql('front', "\\set VERBOSITY verbose\nBEGIN;\nSELECT 1 FROM cancel_jobs($batch1);\nSELECT cancel_jobs($batch2);\nCOMMIT", on_error_stop => 0);
-like($stderr, qr/ERROR:  08001: could not connect to server "shard2"/, 'a shard that is down is named by the error');
+like(front_error("BEGIN;\nSELECT 1 FROM cancel_jobs($batch1);\nSELECT cancel_jobs($batch2);\nCOMMIT"), qr/ERROR:  08001: could not connect to server "shard2"/, 'a shard that is down is named by the error');
 is($shards[1]->safe_psql('postgres', "$canceled $batch1"), '2', '... what was canceled on another shard is rolled back');
 is(sql("SELECT jsonb_array_length(cancel_jobs($batch1)->'data'->'jobs')"), '4', 'batches of the other shards can be canceled');
 $shards[2]->start;
@@ -301,8 +267,7 @@ for my $failing (1, 2)
 	$shards[$failing]->safe_psql('postgres', q{
 		CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'failed at commit'; END $$;
 		CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()});
-	(undef, $stdout, $stderr) = $front->psql('front', "BEGIN;\nSELECT 1 FROM cancel_jobs($batch[1]);\nSELECT 1 FROM cancel_jobs($batch[2]);\nCOMMIT");
-	like($stderr, qr/ERROR:  failed at commit/, "COMMIT fails on shard $failing");
+	like(front_error("BEGIN;\nSELECT 1 FROM cancel_jobs($batch[1]);\nSELECT 1 FROM cancel_jobs($batch[2]);\nCOMMIT"), qr/ERROR:  P0001: failed at commit/, "COMMIT fails on shard $failing");
 	is($shards[$failing]->safe_psql('postgres', "$canceled $batch[$failing]"), '2', '... nothing is canceled there');
 	push @half_done, $other if $shards[$other]->safe_psql('postgres', "$canceled $batch[$other]") == 6;
 	$shards[$failing]->safe_psql('postgres', 'DROP FUNCTION fail() CASCADE');
@@ -316,11 +281,10 @@ is(sql("BEGIN; ALTER TABLE jobs DETACH PARTITION jobs_2; SELECT cancel_jobs($mov
 	'a cancel finds nothing in a partition that is detached');
 $shards[1]->safe_psql('postgres', 'SELECT create_jobs_table(\'moved\')');
 my $copy = PostgreSQL::Test::Utils::tempdir() . '/jobs_2';
-my $mover = $shards[2]->background_psql('postgres');
-$mover->query_safe("BEGIN; LOCK TABLE jobs; COPY jobs TO '$copy'");
+my $mover = open_session($shards[2], "BEGIN; LOCK TABLE jobs; COPY jobs TO '$copy'");
 $shards[1]->safe_psql('postgres', "COPY moved FROM '$copy'");
-($stdout, $stderr) = ('', '');
-$canceller = start_waiting($shards[2]->connstr('postgres'), "SELECT cancel_jobs($moving)", $shards[2]);
+$cancel = start_psql($shards[2], '\set VERBOSITY verbose', "SELECT cancel_jobs($moving)");
+wait_for_lock($shards[2]);
 sql(q{
 	BEGIN;
 	ALTER TABLE jobs DETACH PARTITION jobs_2;
@@ -329,8 +293,7 @@ sql(q{
 	COMMIT});
 $mover->query_safe('ALTER TABLE jobs RENAME TO jobs_moved; COMMIT');
 $mover->quit;
-$canceller->finish;
-like($stderr, qr/ERROR:  (42P01|55000):/, 'what waited for the old table is an error');
+like(finish($cancel)->{err}, qr/ERROR:  (42P01|55000):/, 'what waited for the old table is an error');
 is(sql("SELECT jsonb_array_length(cancel_jobs($moving)->'data'->'jobs')"), '4', 'a partition that moved is canceled on its new server');
 is($shards[1]->safe_psql('postgres', "$canceled $moving" =~ s/jobs/moved/r), '6', '... and arrives there');
 $shards[2]->safe_psql('postgres', 'ALTER TABLE jobs_moved RENAME TO jobs');
@@ -358,24 +321,20 @@ SKIP:
 		is($shards[$shard]->safe_psql('postgres', "$canceled $batch"), '4', '... and its jobs are canceled');
 	}
 	is(by_proxy("SELECT status_code, body->'data'->'jobs' IS NULL FROM cancel_jobs_http(($on[1][6])::text, 'min_runs=many')"), '422|t', 'PL/Proxy: cancel_jobs_http');
-	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT cancel_jobs($on[1][6], '{\"min_run\": 1}')");
-	like($stderr, qr/22023.*extra fields not permitted.*HINT:.*Perhaps you meant the filter "min_runs"/s, 'PL/Proxy: a shard\'s error arrives with its SQLSTATE, DETAIL and HINT');
+	like(error_of($front, "SELECT cancel_jobs($on[1][6], '{\"min_run\": 1}')", db => 'proxy'), qr/22023.*extra fields not permitted.*HINT:.*Perhaps you meant the filter "min_runs"/s, 'PL/Proxy: a shard\'s error arrives with its SQLSTATE, DETAIL and HINT');
 
 	# What does not arrive
 	$front->psql('proxy', "SET pasqal_jobs.max_jobs = 1; SET pasqal_jobs.jobs_table = 'elsewhere'; BEGIN READ ONLY; SELECT cancel_jobs($on[1][8]); ROLLBACK");
 	is($shards[1]->safe_psql('postgres', "$canceled $on[1][8]"), '6', 'PL/Proxy: neither settings of the caller nor READ ONLY arrive');
-	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT * FROM cancel_jobs_http('urn:uuid:' || $on[1][7])");
-	like($stderr, qr/ERROR:  22P02/, 'PL/Proxy: nor does a uuid that only the endpoint would read');
+	like(error_of($front, "SELECT * FROM cancel_jobs_http('urn:uuid:' || $on[1][7])", db => 'proxy'), qr/ERROR:  22P02/, 'PL/Proxy: nor does a uuid that only the endpoint would read');
 
 	# Waits, and who ends them
 	my $last = $on[1][12];
-	my $holder = $shards[1]->background_psql('postgres');
-	$holder->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($last)");
-	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSET statement_timeout = '1s'; SELECT cancel_jobs($last, '{\"status\": \"PENDING\"}')");
-	like($stderr, qr/ERROR:  57014:/, 'PL/Proxy: a call waits for the lock of its batch, until statement_timeout');
+	my $holder = open_session($shards[1], "BEGIN; SELECT count(*) FROM cancel_jobs_rows($last)");
+	like(error_of($front, "SET statement_timeout = '1s'; SELECT cancel_jobs($last, '{\"status\": \"PENDING\"}')", db => 'proxy'), qr/ERROR:  57014:/, 'PL/Proxy: a call waits for the lock of its batch, until statement_timeout');
 	$holder->query_safe('ROLLBACK; BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = ' . $last);
-	my $call = $front->background_psql('proxy', on_error_stop => 0);
-	$call->query_until(qr/begun/, "\\echo begun\nSELECT cancel_jobs($last);\n");
+	my $call = open_session($front, '', db => 'proxy', on_error_stop => 0);
+	send_query($call, "SELECT cancel_jobs($last)");
 	wait_for_lock($shards[1]);
 	$front->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'proxy'");
 	$holder->query_safe('ROLLBACK');
@@ -383,8 +342,7 @@ SKIP:
 	ok($shards[1]->poll_query_until('postgres', "SELECT count(*) = 6 FROM jobs WHERE status = 'CANCELED' AND batch_id = $last"), 'PL/Proxy: it goes on when the session in front is terminated');
 	eval { $call->quit };
 
-	(undef, undef, $stderr) = $front->psql('proxy', "\\set VERBOSITY verbose\nSELECT * FROM cancel_jobs_http('no uuid')");
-	like($stderr, qr/ERROR:  22P02/, 'PL/Proxy: without a uuid there is no shard to ask');
+	like(error_of($front, "SELECT * FROM cancel_jobs_http('no uuid')", db => 'proxy'), qr/ERROR:  22P02/, 'PL/Proxy: without a uuid there is no shard to ask');
 
 	# The limit: each call is a transaction of its own
 	by_proxy("BEGIN; SELECT cancel_jobs($on[2][6]); ROLLBACK");
@@ -474,5 +432,4 @@ if ($bench)
 	}
 }
 
-$_->stop for @shards;
 done_testing();

@@ -5,30 +5,18 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 
-my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 1);
-$primary->start;
-$primary->safe_psql('postgres', q{
-	CREATE EXTENSION pasqal_jobs;
-	SELECT create_jobs_table();
-	INSERT INTO jobs (batch_id, project_id, runs) SELECT md5(b::text)::uuid, md5('p')::uuid, 1 FROM generate_series(1, 2) AS b;
-});
-$primary->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($primary, 'base', has_streaming => 1);
-$standby->start;
-$primary->wait_for_catchup($standby);
+my $primary = start_server('primary', allows_streaming => 1);
+$primary->safe_psql('postgres', q{INSERT INTO jobs (batch_id, project_id, runs) SELECT md5(b::text)::uuid, md5('p')::uuid, 1 FROM generate_series(1, 2) AS b});
+my $standby = start_standby($primary);
 
 my $status = sub { $standby->safe_psql('postgres', "SELECT status FROM jobs WHERE batch_id = md5('$_[0]')::uuid") };
 my $preview = sub { $standby->safe_psql('postgres', "SELECT status, error FROM cancel_jobs_preview(md5('$_[0]')::uuid)") };
 
 # The reader waits
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
-$standby->poll_query_until('postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}) or die 'replay does not pause';
+wait_until($standby, q{SELECT pg_get_wal_replay_pause_state() = 'paused'});
 $primary->safe_psql('postgres', q{SELECT cancel_jobs(md5('1')::uuid)});
 my $position = $primary->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
 my $there = "SELECT pg_last_wal_replay_lsn() >= '$position'::pg_lsn";
@@ -43,27 +31,22 @@ is($preview->(1), 'CANCELED|Job cannot be canceled: its status is CANCELED', 'as
 # The cancel waits
 $primary->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = '*'});
 $primary->reload;
-$primary->poll_query_until('postgres', q{SELECT sync_state = 'sync' FROM pg_stat_replication}) or die 'the standby is not synchronous';
+wait_until($primary, q{SELECT sync_state = 'sync' FROM pg_stat_replication});
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
-$standby->poll_query_until('postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}) or die 'replay does not pause';
-my ($out, $err) = ('', '');
-my $cancel = IPC::Run::start([ 'psql', '-XqAt', '-d', $primary->connstr('postgres'), '-c',
-		q{BEGIN; SET LOCAL synchronous_commit = remote_apply; SELECT cancel_jobs(md5('2')::uuid) IS NOT NULL; COMMIT; SELECT 'answered'} ],
-	'<', \undef, '>', \$out, '2>', \$err);
+wait_until($standby, q{SELECT pg_get_wal_replay_pause_state() = 'paused'});
+my $cancel = start_psql($primary, q{BEGIN; SET LOCAL synchronous_commit = remote_apply; SELECT cancel_jobs(md5('2')::uuid) IS NOT NULL; COMMIT; SELECT 'answered'});
 ok($primary->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'}),
 	'with remote_apply COMMIT waits for the standby');
 is($status->(2), 'PENDING', 'which does not show the cancel yet');
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
-$cancel->finish;
-is("$out$err", "t\nanswered\n", 'it is answered once the standby has applied it');
+is(finish($cancel)->{out} . $cancel->{err}, "t\nanswered", 'it is answered once the standby has applied it');
 is($status->(2), 'CANCELED', 'so that the next read there shows the cancel');
 
 # What cannot write is refused before anything is waited for or read: the table is locked
 $primary->safe_psql('postgres', q{ALTER SYSTEM RESET synchronous_standby_names});
 $primary->reload;
-my $locker = $primary->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE jobs');
-$standby->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'jobs'::regclass AND mode = 'AccessExclusiveLock'}) or die 'the standby does not lock the table';
+my $locker = open_session($primary, 'BEGIN; LOCK TABLE jobs');
+wait_until($standby, q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'jobs'::regclass AND mode = 'AccessExclusiveLock'});
 my $many = q{(SELECT jsonb_build_object('id', jsonb_agg(md5(n::text)::uuid)) FROM generate_series(1, 50001) AS n)};
 my %calls = (
 	'cancel_jobs' => q{SELECT cancel_jobs(md5('2')::uuid)},
@@ -83,8 +66,7 @@ for my $call (sort keys %calls)
 	for my $place ([ $standby, '', 'during recovery' ], [ $primary, 'SET default_transaction_read_only = on;', 'in a read-only transaction' ])
 	{
 		my ($node, $setting, $why) = @$place;
-		$node->psql('postgres', "\\set VERBOSITY verbose\nSET lock_timeout = '5s'; $setting $calls{$call}", stderr => \$err);
-		like($err, qr/ERROR:  25006: cannot execute cancel_jobs\w*(\(\))? \Q$why\E/, "$call is refused $why");
+		like(error_of($node, "SET lock_timeout = '5s'; $setting $calls{$call}"), qr/ERROR:  25006: cannot execute cancel_jobs\w*(\(\))? \Q$why\E/, "$call is refused $why");
 	}
 }
 $locker->query_safe('COMMIT');

@@ -7,24 +7,19 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PasqalJobs;
 use Time::HiRes qw(time);
 
 chomp(my $sharedir = qx(pg_config --sharedir));
 plan skip_all => 'Citus is not installed' unless -e "$sharedir/extension/citus.control";
 
-my @nodes = map { PostgreSQL::Test::Cluster->new($_) } qw(coordinator worker1 worker2);
+my $conf = sub {
+	return join "\n", "shared_preload_libraries = 'citus'", "citus.node_conninfo = 'sslmode=disable'",
+	  "citus.local_hostname = '" . $_[0]->host . "'", 'citus.enable_statistics_collection = off', 'citus.shard_count = 8',
+	  'max_prepared_transactions = 50', 'wal_level = replica', 'max_wal_senders = 1', 'max_connections = 60', 'deadlock_timeout = 50ms';
+};
+my @nodes = map { start_server($_, bare => 1, conf => $conf) } qw(coordinator worker1 worker2);
 my ($coordinator, @workers) = @nodes;
-for my $node (@nodes)
-{
-	$node->init;
-	$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'citus'", "citus.node_conninfo = 'sslmode=disable'",
-		"citus.local_hostname = '" . $node->host . "'", 'citus.enable_statistics_collection = off', 'citus.shard_count = 8',
-		'max_prepared_transactions = 50', 'wal_level = replica', 'max_wal_senders = 1', 'max_connections = 60', 'deadlock_timeout = 50ms', '');
-	$node->start;
-}
 $_->safe_psql('postgres', 'CREATE EXTENSION citus') for @workers;
 
 # Runs SQL on the coordinator
@@ -33,19 +28,13 @@ sub sql { return $coordinator->safe_psql('postgres', @_) }
 # Runs SQL that may fail; returns its output, and notices and errors with SQLSTATEs
 sub try_sql
 {
-	my ($sql, $node) = @_;
-	my ($status, $stdout, $stderr) = ($node // $coordinator)->psql('postgres', "\\set VERBOSITY verbose\n$sql", on_error_stop => 0);
+	my ($sql) = @_;
+	my (undef, $stdout, $stderr) = $coordinator->psql('postgres', "\\set VERBOSITY verbose\n$sql", on_error_stop => 0);
 	return ($stdout, $stderr);
 }
 
 # A block of SQL of the page, by the line that it begins with
-my $page = slurp_file('doc/growing.md');
-sub block
-{
-	my ($line) = @_;
-	$page =~ /^```sql\n(\Q$line\E.*?)^```/ms or die "doc/growing.md has no block that begins with $line";
-	return $1;
-}
+sub block { return sql_block('doc/growing.md', @_) }
 
 my %node = map { $_->name => $_ } @nodes;
 my $setup = block('CREATE EXTENSION citus;');
@@ -280,18 +269,13 @@ sub race
 {
 	my ($what, $change, $filters, $expected) = @_;
 	my $n = take(1);
-	my $worker = $coordinator->background_psql('postgres');
-	$worker->query_safe('BEGIN');
-	$worker->query_safe(sprintf $change, $n);
-	my $stdout = '';
-	my $canceller = IPC::Run::start([ 'psql', '-XqAt', '-d', $coordinator->connstr('postgres'), '-c',
-			"SELECT a->'data'->'errors', jsonb_array_length(a->'data'->'jobs') FROM cancel_jobs(batch($n), " . sprintf($filters, $n) . ') AS a' ],
-		'<', \undef, '>', \$stdout, '2>&1');
-	$workers[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") or die 'the cancel does not wait';
+	my $worker = open_session($coordinator, sprintf "BEGIN; $change", $n);
+	my $cancel = start_psql($coordinator,
+		"SELECT a->'data'->'errors', jsonb_array_length(a->'data'->'jobs') FROM cancel_jobs(batch($n), " . sprintf($filters, $n) . ') AS a');
+	wait_for_lock($workers[1]);
 	$worker->query_safe('COMMIT');
 	$worker->quit;
-	$canceller->finish;
-	like($stdout, $expected, $what);
+	like(finish($cancel)->{out} . $cancel->{err}, $expected, $what);
 	return $n;
 }
 # of each batch job n has status (b + n) % 5; take one that is PENDING
@@ -337,18 +321,16 @@ like($stderr, qr/ERROR:  42501: .*permission denied to set parameter "pasqal_job
 is(sql("SET citus.enable_ddl_propagation = off; $bound; SELECT bound()"), "0\n1", '... unless it stays on the coordinator');
 
 # lock_timeout goes the same way
-my $holder = $coordinator->background_psql('postgres');
-$holder->query_safe("BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $held");
+my $holder = open_session($coordinator, "BEGIN; UPDATE jobs SET progress = 1 WHERE batch_id = $held");
 (undef, $stderr) = try_sql("SET statement_timeout = '1s'; SET lock_timeout = '100ms'; SELECT cancel_jobs($held)");
 like($stderr, qr/ERROR:  57014: .*statement timeout/, 'lock_timeout does not reach the worker, statement_timeout works');
 (undef, $stderr) = try_sql("SET citus.propagate_set_commands = 'local'; SET statement_timeout = '9s'; BEGIN; SET LOCAL lock_timeout = '100ms'; SELECT cancel_jobs($held)");
 like($stderr, qr/ERROR:  55P03: .*lock timeout/, '... lock_timeout of SET LOCAL does');
 sql("ALTER ROLE operator SET lock_timeout = '100ms'; ALTER ROLE operator SET statement_timeout = '9s'");
-(undef, undef, $stderr) = $coordinator->psql('postgres', "\\set VERBOSITY verbose\nSELECT cancel_jobs($held)", extra_params => [ '-U', 'operator' ]);
-like($stderr, qr/ERROR:  55P03: .*lock timeout/, '... and that of ALTER ROLE');
+like(error_of($coordinator, "SELECT cancel_jobs($held)", extra_params => [ '-U', 'operator' ]), qr/ERROR:  55P03: .*lock timeout/, '... and that of ALTER ROLE');
 # who waits for a row is in a view of Citus
-my $waiting = $coordinator->background_psql('postgres');
-$waiting->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($held, '{\"status\": \"PENDING\"}');\n");
+my $waiting = open_session($coordinator);
+send_query($waiting, "SELECT count(*) FROM cancel_jobs_rows($held, '{\"status\": \"PENDING\"}')");
 ok($coordinator->poll_query_until('postgres', "SELECT count(*) = 1 FROM citus_lock_waits WHERE blocked_statement LIKE '%cancel_jobs_rows%'"), 'citus_lock_waits shows who waits');
 is(sql(q{SELECT wait_event_type, cardinality(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE query LIKE '%cancel_jobs_rows%' AND pid <> pg_backend_pid() AND state = 'active'}),
 	'Client|0', '... and pg_stat_activity does not');
@@ -359,8 +341,7 @@ sql("UPDATE jobs SET status = 'PENDING' WHERE batch_id = $held AND status = 'CAN
 # NOTIFY is heard on the node where the function runs
 for my $listener (@nodes[0, 1])
 {
-	my $heard = $listener->background_psql('postgres');
-	$heard->query_safe('LISTEN job_canceled');
+	my $heard = open_session($listener, 'LISTEN job_canceled');
 	sql("SET pasqal_jobs.notify_channel = 'job_canceled'; SELECT count(*) FROM cancel_jobs_rows($held, jsonb_build_object('status', 'PENDING')); UPDATE jobs SET status = 'PENDING' WHERE batch_id = $held AND status = 'CANCELED'");
 	my $said = $heard->query('SELECT 1');
 	($listener == $coordinator ? \&like : \&unlike)->($said, qr/"job_canceled"/, 'NOTIFY on ' . $listener->name);
@@ -382,32 +363,32 @@ my %forms = (
 sql('CREATE TABLE ids AS SELECT id FROM jobs WHERE batch_id = batch(0)');
 for my $pair ([ 'list', 'list' ], [ 'batch', 'short list' ], [ 'prefix', 'list' ])
 {
-	my (@running, @said);
+	my @running;
 	for my $s (0 .. 3)
 	{
-		push @running, IPC::Run::start([ 'psql', '-XAtq', '-d', $coordinator->connstr('postgres'), '-c', qq{
+		push @running, start_psql($coordinator, qq{
 			DO \$\$ DECLARE till timestamptz := clock_timestamp() + interval '3 s'; n int := 0; f jsonb; BEGIN
 			WHILE clock_timestamp() < till LOOP
 				f := $forms{ $pair->[$s % 2] };
 				PERFORM cancel_jobs(batch(0), f);
 				n := n + 1;
 				ROLLBACK;
-			END LOOP; RAISE NOTICE 'calls: %', n; END \$\$} ], '<', \undef, '>', \$said[$s], '2>&1');
+			END LOOP; RAISE NOTICE 'calls: %', n; END \$\$});
 	}
-	$_->finish for @running;
-	like(join('', @said), qr/^(NOTICE:  calls: [1-9]\d*\n){4}$/, "cancels of one batch do not deadlock: $pair->[0] and $pair->[1]");
-	note join '', @said;
+	my $said = join '', map { finish($_)->{err} . "\n" } @running;
+	like($said, qr/^(NOTICE:  calls: [1-9]\d*\n){4}$/, "cancels of one batch do not deadlock: $pair->[0] and $pair->[1]");
+	note $said;
 }
 
 # Deadlocks of several batches are found, also across nodes
 for my $second ($coordinator, $workers[0])
 {
 	my ($x, $y) = map { take_batch($_) } 0, 1;
-	my ($one, $two) = map { $_->background_psql('postgres', on_error_stop => 0) } $coordinator, $second;
+	my ($one, $two) = map { open_session($_, '', on_error_stop => 0) } $coordinator, $second;
 	$_->query("\\set VERBOSITY verbose") for $one, $two;
 	$one->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($x)");
 	$two->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($y)");
-	$two->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($x);\n");
+	send_query($two, "SELECT count(*) FROM cancel_jobs_rows($x)");
 	$one->query("SELECT count(*) FROM cancel_jobs_rows($y)");
 	$two->query('SELECT 1');
 	like($one->{stderr} . $two->{stderr}, qr/ERROR:  40P01:/, 'batches in two orders are a deadlock, the other call on ' . $second->name);
@@ -428,7 +409,7 @@ $workers[1]->start;
 is(sql("SELECT count(job) FROM cancel_jobs_rows($down)"), '8', 'and once it is back, its own');
 
 # ... and one that goes down between a call and COMMIT
-my $session = $coordinator->background_psql('postgres', on_error_stop => 0);
+my $session = open_session($coordinator, '', on_error_stop => 0);
 $down = take_batch(1);
 $session->query("\\set VERBOSITY verbose");
 $session->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($down)");
@@ -443,9 +424,9 @@ is($both->($down), '0', '... and nothing is canceled');
 # ... and one that has committed, but is lost before it says so
 $down = take_batch(1);
 $workers[1]->safe_psql('postgres', $_) for q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'}, 'SELECT pg_reload_conf()';
-$session = $coordinator->background_psql('postgres', on_error_stop => 0);
-$session->query_until(qr/begun/, "\\set VERBOSITY verbose\n\\echo begun\nSELECT count(*) FROM cancel_jobs_rows($down);\n");
-$workers[1]->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") or die 'COMMIT does not wait';
+$session = open_session($coordinator, '', on_error_stop => 0);
+send_query($session, "\\set VERBOSITY verbose\nSELECT count(*) FROM cancel_jobs_rows($down)");
+wait_until($workers[1], "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
 $workers[1]->stop('immediate');
 $session->query('SELECT 1');
 like($session->{stderr}, qr/ERROR:  (XX000|08006|57P01):/, 'a worker that is lost as it has committed is an error, too');
@@ -458,8 +439,7 @@ is(sql("SELECT count(*), count(job) FROM cancel_jobs_rows($down)"), '20|0', '...
 
 # A shard that moves away
 my $moved = take_batch(0);
-$session = $coordinator->background_psql('postgres');
-$session->query_safe("BEGIN; SELECT count(*) FROM cancel_jobs_rows($moved); ROLLBACK");
+$session = open_session($coordinator, "BEGIN; SELECT count(*) FROM cancel_jobs_rows($moved); ROLLBACK");
 sql(sprintf "SELECT citus_move_shard_placement(get_shard_id_for_distribution_column('jobs', $moved), '%s', %d, '%s', %d, 'block_writes')",
 	map { $_->host, $_->port } @workers);
 is($session->query_safe("SELECT count(*), count(job) FROM cancel_jobs_rows($moved)"), '20|8', 'a shard that moved is found by a session that knew it');
@@ -540,5 +520,4 @@ sql("CREATE FUNCTION calls_it(b uuid) RETURNS jsonb LANGUAGE sql AS 'SELECT canc
 (undef, $stderr) = try_sql("SELECT calls_it('$literal')");
 like($stderr, qr/ERROR:  0A000: cannot cancel jobs over a connection/, 'nor may a function be sent that calls it');
 
-$_->stop for @nodes;
 done_testing();

@@ -3,11 +3,10 @@
 # copy of the sources, and the comparison must then find a difference.
 #
 #	test/long/mutate.sh [CASES]
+#	test/long/mutate.sh --check	is there a place for each in src/?
 
 . "$(dirname "$0")/../../tools/sandbox.sh"
 . "$PROJECT/test/long/faults.sh"
-
-cases=${1:-3000}
 
 # As plant_faults reads them
 mutations() {
@@ -33,23 +32,23 @@ query_string.c|c == '\+' && plus_is_blank|c == '+' && !plus_is_blank
 problems.c|problems->count > problems->limit|problems->count >= problems->limit
 problems.c|location->index \+ 1|location->index
 cancel.c|psprintf\(WHY_STATUS,|psprintf("Job cannot be canceled: its status was %s",
-cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!call->named)
-cancel.c|call\.named \? WHY_NOT_FOUND|call.named ? WHY_NO_MATCH
+cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!state->named)
+cancel.c|\.named \? WHY_NOT_FOUND|.named ? WHY_NO_MATCH
 ledger.c|ledger->entries, ledger->count, sizeof|ledger->entries, ledger->count - 1, sizeof
 cancel.c|return WHY_LOCKED|return WHY_KEPT
-cancel.c|ledger_is_held\(call->ledger, id\)(?= ..\s+\(call->relation->has_policies)|false
-cancel.c|of\[FILTER_ID\] = ledger_ids\(call->ledger, true\)|of[FILTER_ID].count = 0
+cancel.c|ledger_is_held\(\w+->ledger, id\)(?= ..\s+\(\w+->relation->has_policies)|false
+cancel.c|of\[FILTER_ID\] = ledger_ids\(\w+->ledger, true\)|of[FILTER_ID].count = 0
 row_locks.c|result = ROW_LOCKS_NO_KEY_UPDATE|result = ROW_LOCKS_UPDATE
 call.c|strcmp\(text, "CANCELED"\)|strcmp(text, "PAUSED")
-statement.c|END, end_timestamp = CASE"|END, start_timestamp = CASE"
-statement.c|" WHEN j\.start_timestamp OPERATOR\(pg_catalog\.>\)|" WHEN j.start_timestamp OPERATOR(pg_catalog.<)
-statement.c|j\.updated_at OPERATOR\(pg_catalog\.>\) \$%d|j.updated_at OPERATOR(pg_catalog.<) \$%d
-statement.c|THEN j\.end_timestamp"|THEN j.updated_at"
-statement.c|FILTER_COUNT\);(?=\s+if \(tids->count)|FILTER_USER_ID);
-statement.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
+statement_text.c|END, end_timestamp = CASE"|END, start_timestamp = CASE"
+statement_text.c|" WHEN j\.start_timestamp OPERATOR\(pg_catalog\.>\)|" WHEN j.start_timestamp OPERATOR(pg_catalog.<)
+statement_text.c|j\.updated_at OPERATOR\(pg_catalog\.>\) \$%d|j.updated_at OPERATOR(pg_catalog.<) \$%d
+statement_text.c|THEN j\.end_timestamp"|THEN j.updated_at"
+statement_text.c|append_conditions\(statement, true\);(?=\s+if \(tids->count)|
+statement_text.c|LONG_ARRAY \? FORM_LONG_ARRAY : FORM_ARRAY|LONG_ARRAY ? FORM_ONE : FORM_ARRAY
 arrays.c|a->creation_order < b->creation_order \? -1 : 1|a->creation_order < b->creation_order ? 1 : -1
 arrays.c|no_creation_order \? 1 : -1|no_creation_order ? -1 : 1
-response_jsonb.c|\(JEntry\) end \| JENTRY_HAS_OFF|(JEntry) (end + 1) \| JENTRY_HAS_OFF
+response_jsonb.c|\(JEntry\) end(?= \x7c JENTRY_HAS_OFF)|(JEntry) (end + 1)
 response_jsonb.c|digit == 0 && i == last|digit < 0 && i == last
 response_json.c|if \(dim \+ 1 < array->ndim\)|if (dim + 2 < array->ndim)
 format_value.c|if \(usecs != 0\)|if (usecs > 10)
@@ -61,6 +60,12 @@ encoder.c|last->value.label == DatumGetObjectId|last->value.label >= DatumGetObj
 X
 }
 
+if [ "${1:-}" = --check ]; then
+	cd "$PROJECT"
+	faults_apply < <(mutations)
+	exit
+fi
+cases=${1:-3000}
 sandbox_create
 sandbox_start "autovacuum = off"
 

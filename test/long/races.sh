@@ -5,6 +5,7 @@
 #
 #	test/long/races.sh [TIMES]
 #	test/long/races.sh --faults	are planted faults noticed?
+#	test/long/races.sh --check	is there a place for each of them in src/?
 #
 # That PostgreSQL is built as test/long/assert.sh builds its own, 17 or newer,
 # in a directory that is gone afterwards. RACES_PREFIX=DIR keeps the built one
@@ -14,6 +15,32 @@
 . "$PROJECT/test/long/postgresql.sh"
 . "$PROJECT/test/long/faults.sh"
 
+# As plant_faults reads them
+faults() {
+	cat <<'X'
+cancel.c|= \w+ \? BATCH_LOCK_TAKEN :\s+batch_lock\([^;]*;|= BATCH_LOCK_TAKEN;
+cancel.c|\w+->look_at_all = [^;]*;|
+cancel.c|\tlook_at_open\(&\w+, &narrowed\);|
+cancel.c|define MAX_RETRIES\s+\K3|0
+cancel.c|retry && retries < MAX_RETRIES|false
+cancel.c|cancel_requested\(state, \K&again|state->request
+cancel.c|else if \(\w+->named\)\s+why = WHY_NO_MATCH;|
+cancel.c|\trequest->tids\.count = 0;|
+chunks.c|relation->relid != work->relid|false
+chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
+ledger.c|if \(entry\)\s+entry->outcome = ANSWERED;|if (entry && entry->outcome == NULL) entry->outcome = ANSWERED;
+statement.c|jobs_relation_verify\(request->relation\);\s+\}|}
+statement_text.c|append_sql\(statement, " AND "\);\s+append_cancelable\(statement\);(?=\s+append_conditions)|
+statement_text.c|append_conditions\(statement, true\);(?=\s+if \(tids->count)|
+statement_text.c|append_param\(statement, "j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND "\);\s+append_cancelable)|append_sql(statement, "true");
+X
+}
+
+if [ "${1:-}" = --check ]; then
+	cd "$PROJECT"
+	faults_apply < <(faults)
+	exit
+fi
 install_packages "${BUILD_PACKAGES[@]}" python3
 
 prefix=${RACES_PREFIX:-$WORK/postgresql}
@@ -32,27 +59,6 @@ psql -Xq -d races -v ON_ERROR_STOP=1 -f test/races/setup.sql -c 'ALTER DATABASE 
 # A fault can make two sessions wait for each other; a step then ends after twice as many seconds
 run_specs() {
 	as_server env PG_TEST_TIMEOUT_DEFAULT=15 "$PG_REGRESS" --use-existing --dbname=races --bindir= --inputdir="$SANDBOX/races" --outputdir="$SANDBOX/races" "${specs[@]}"
-}
-
-# As plant_faults reads them
-faults() {
-	cat <<'X'
-cancel.c|locked = single \x7c{2} batch_lock\([^;]*;|locked = true;
-cancel.c|call\.look_at_all = !locked;|
-cancel.c|\tlook_at_open\(&call, &narrowed\);|
-cancel.c|MAX_REPEATS\s+\K3|0
-cancel.c|repeats < MAX_REPEATS && !call->relation->update_may_skip|false
-cancel.c|statement_execute\(STATEMENT_CANCEL, \K&again|call->request
-cancel.c|else if \(call->named\)\s+why = WHY_NO_MATCH;|
-cancel.c|\trequest->tids\.count = 0;|
-chunks.c|relation->relid != work->relid|false
-chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
-ledger.c|if \(entry\)\s+entry->outcome = ANSWERED;|if (entry && entry->outcome == NULL) entry->outcome = ANSWERED;
-statement.c|jobs_relation_verify\(request->relation\);\s+\}|}
-statement.c|append_sql\(statement, " AND \(j\.status OPERATOR\(pg_catalog\.=\) 'PENDING'"\s+" OR j\.status OPERATOR\(pg_catalog\.=\) 'RUNNING'\)"\);|
-statement.c|append_conditions\(statement, FILTER_COUNT\);(?=\s+if \(request->tids)|append_conditions(statement, FILTER_USER_ID);
-statement.c|append_param\(statement, "j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND \(j\.status)|append_sql(statement, "true");
-X
 }
 
 withstands() {

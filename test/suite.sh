@@ -3,8 +3,9 @@
 #
 #	test/suite.sh [PART...]
 #
-# Parts: installcheck, clusters, differential, service, setup, tap, or a file of test/t
-# (default: all of them).
+# Parts: installcheck, clusters, differential, service, setup, tap, or a file of
+# test/t or test/http (default: all of them). Two run at a time, but for files
+# that say "Runs alone".
 #
 # Ends with a line "N passed, N failed" that counts the files of pg_regress,
 # the specs of isolationtester, the assertions of the TAP tests, and the
@@ -20,34 +21,22 @@ sandbox_create libipc-run-perl perl curl locales procps pgbouncer python3 python
 	python3-pydantic python3-sqlalchemy python3-starlette python3-uvicorn python3-uvloop
 sandbox_start "wal_level = logical" "shared_preload_libraries = 'pg_stat_statements'"
 
-passed=0
-failed=0
-skipped=0
-
-# Counts the lines of a file that match either pattern
-count() {
-	local skip='^ok ([0-9]+ )?(- .*)?# skip'
-
-	passed=$((passed + $(grep -E "$2" "$1" | grep -Eivc "$skip" || true)))
-	skipped=$((skipped + $(grep -Eic "$skip" "$1" || true)))
-	failed=$((failed + $(grep -Ec "$3" "$1" || true)))
-}
-
-# Runs a command, shows its output, and counts; a command that fails without
-# a test that failed counts as one
+# run OK NOT_OK COMMAND...: counts the lines of its output that match either
+# pattern, and leaves the counts in a line of $SANDBOX/counts. A command that
+# fails without a test that failed counts as one.
 run() {
-	local ok=$1 not_ok=$2 before=$failed status=0
+	local ok=$1 not_ok=$2 skip='^ok ([0-9]+ )?(- .*)?# skip' status=0 failed
 	shift 2
 
-	say "$*"
-	as_server "$@" 2>&1 | tee "$SANDBOX/output" || status=$?
-	count "$SANDBOX/output" "$ok" "$not_ok"
-	if [ "$status" != 0 ] && [ "$failed" = "$before" ]; then
-		failed=$((failed + 1))
-	fi
+	output=$(mktemp "$SANDBOX/output.XXXXXX")
+	as_server "$@" 2>&1 | tee "$output" || status=$?
+	failed=$(grep -Ec "$not_ok" "$output" || true)
+	[ "$status" = 0 ] || [ "$failed" != 0 ] || failed=1
+	echo "$(grep -E "$ok" "$output" | grep -Eivc "$skip") $failed $(grep -Eic "$skip" "$output")" >>"$SANDBOX/counts"
 }
 
 installcheck() {
+	say "make installcheck"
 	run '^(test|ok) .* (ok|- ).*ms$' '^(test .* FAILED|not ok )' \
 		make -s PG_CONFIG="$PG_CONFIG" installcheck
 	[ ! -s regression.diffs ] || cat regression.diffs
@@ -55,19 +44,20 @@ installcheck() {
 }
 
 clusters() {
+	say "test/clusters.sh"
 	run '^(test .* ok .*ms$|ok )' '^(test .* FAILED|not ok )' test/clusters.sh
 }
 
 tap() {
 	local name log
 
-	tap_command "$PWD"
-	run '^ok ' '^not ok ' "${TAP[@]}" -v "$@"
+	say "prove $1"
+	run '^ok ' '^not ok ' "${TAP[@]}" -v "$1"
 
 	# why a test ended early is in its logs only
-	for name in $(sed -n 's,^test/t/\([^ ]*\)\.pl  *(Wstat: .*,\1,p' "$SANDBOX/output"); do
+	for name in $(sed -n 's,^test/t/\([^ ]*\)\.pl  *(Wstat: .*,\1,p' "$output"); do
 		for log in "tmp_check/log/regress_log_$name" "tmp_check/log/${name}"_*.log; do
-			[ ! -s "$log" ] || { say "the end of $log"; tail -n 25 "$log"; }
+			[ ! -s "$log" ] || { echo "== the end of $log"; tail -n 25 "$log"; }
 		done
 	done
 }
@@ -76,33 +66,76 @@ differential() {
 	# the model is of pydantic 1, which newer suites of Debian do not have
 	if ! /usr/bin/python3 -c 'import pydantic; assert pydantic.VERSION.startswith("1.")' 2>/dev/null; then
 		say "skipped: test/http/differential.py needs pydantic 1"
+		echo "0 0 0" >>"$SANDBOX/counts"
 		return
 	fi
+	say "test/http/differential.py"
 	run '^0 unexplained differences' '^[1-9][0-9]* unexplained differences' \
 		/usr/bin/python3 -B test/http/differential.py --count 1500 --seed 20230323
 }
 
-service() {
+script() {
+	say "prove $1"
+	# shellcheck disable=SC2086 # words
 	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 \
 		RESTART_COMMAND="$SANDBOX_BIN/pg_ctl -D $SANDBOX/data -m fast -w -l $SANDBOX/log restart" \
-		prove -v -e '' test/http/service.py test/http/public_client.py test/http/openapi.py \
-		test/http/doc.py test/http/node.py test/http/orm.py test/http/pgbouncer.py
+		prove -v -e '' $1
 }
 
-setup() {
-	run '^ok ' '^not ok ' env PYTHONDONTWRITEBYTECODE=1 prove -v -e "" test/setup/setup.py
+part() {
+	case $1 in
+		test/t/*) tap "$1" ;;
+		test/*) script "$1" ;;
+		*) "$1" ;;
+	esac
 }
 
-[ $# -gt 0 ] || set -- installcheck clusters tap differential service setup
-for part in "$@"; do
-	case $part in
-		tap) tap test/t/*.pl ;;
-		test/t/*.pl) tap "$part" ;;
-		installcheck | clusters | differential | service | setup) "$part" ;;
-		*) say "no such part: $part"; exit 2 ;;
+# Files that test how long something takes say so; the demo is told how much of a
+# processor it may take; clusters runs two at once itself
+alone() {
+	case $1 in
+		clusters | *':: demo') true ;;
+		test/*) grep -q 'Runs alone' "${1%% *}" ;;
+		*) false ;;
+	esac
+}
+
+[ $# -gt 0 ] || set -- setup installcheck tap differential service clusters
+parts=()
+for name in "$@"; do
+	case $name in
+		# long files first
+		tap) mapfile -t -O ${#parts[@]} parts < <(ls -S test/t/*.pl) ;;
+		service) parts+=(test/http/{service,public_client,openapi,doc,node,orm,pgbouncer}.py) ;;
+		setup) parts+=("test/setup/setup.py :: but demo" "test/setup/setup.py :: demo") ;;
+		test/t/*.pl | test/http/*.py | installcheck | clusters | differential) parts+=("$name") ;;
+		*) say "no such part: $name"; exit 2 ;;
 	esac
 done
 
+tap_command "$PWD"
+
+# Two at a time, since each waits for much of its time; what one has printed is
+# shown once it has ended
+if [ ${#parts[@]} -gt 1 ]; then
+	for name in "${parts[@]}"; do
+		! alone "$name" || continue
+		[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n || true
+		{
+			part "$name" >"$SANDBOX/part.$BASHPID"
+			flock "$SANDBOX" cat "$SANDBOX/part.$BASHPID"
+		} &
+	done
+	wait
+fi
+for name in "${parts[@]}"; do
+	if [ ${#parts[@]} = 1 ] || alone "$name"; then
+		part "$name"
+	fi
+done
+
+read -r passed failed skipped counted < <(awk '{ p += $1; f += $2; s += $3 } END { print p, f, s, NR }' "$SANDBOX/counts")
+[ "$counted" = ${#parts[@]} ] || failed=$((failed + ${#parts[@]} - counted))
 [ "$skipped" = 0 ] || say "$skipped skipped"
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -403,14 +403,16 @@ as_server() {
 	fi
 }
 
-# TAP tests make servers of their own; before 16 they know TESTDIR alone
+# TAP tests make servers of their own, copies of one that initdb has made; before
+# 16 they know TESTDIR alone
 tap_command() {
-	local modules
+	local modules template=$SANDBOX/initdb-template
 	modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 
+	[ -d "$template" ] || as_server initdb -D "$template" -A trust -N >/dev/null
 	# shellcheck disable=SC2034 # for those who source this
 	TAP=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$1" TESTDATADIR="$1/tmp_check" TESTLOGDIR="$1/tmp_check/log"
-		PG_REGRESS="$modules/regress/pg_regress" prove -I "$modules/perl" -I test/t)
+		PG_REGRESS="$modules/regress/pg_regress" INITDB_TEMPLATE="$template" prove -I "$modules/perl" -I test/t)
 }
 
 # ---------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""doc/api.md: runs its blocks of SQL and Python in their order, then tests what they have made; prints TAP."""
+"""doc/api.md: runs its blocks of SQL and Python in their order, then tests what they have made; prints TAP.
+
+Runs alone: it tests how long requests take.
+"""
 import ast
 import asyncio
 import os

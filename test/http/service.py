@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """The example service (examples/api_service.py) over real HTTP, on a real server; prints TAP.
 
+Runs alone: it restarts the server, and tests how long requests take.
+
 RESTART_COMMAND restarts the server; the rest of the environment is the one of harness.py.
 """
 import importlib.util

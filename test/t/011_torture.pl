@@ -6,7 +6,8 @@
 # a job and commit; keep its lock while it runs; take fifty at once and end them in
 # another order; or write back all columns, as an ORM does.
 #
-# TRUST_SECONDS and TRUST_SEED make it longer and other.
+# TRUST_SECONDS and TRUST_SEED make it longer and other. Runs alone: it counts
+# what they manage in that time.
 
 use strict;
 use warnings;

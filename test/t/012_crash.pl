@@ -59,11 +59,13 @@ my %count = (whole => 0, none => 0, 'answered' => 0);
 for my $round (1 .. $rounds)
 {
 	my ($first, $second, $third) = map { 3 * ($round - 1) + $_ } 1 .. 3;
+	# the first one surely comes in the midst: a job of the first batch is locked
+	my @worker = $round == 1 ? start_psql($node, "BEGIN; SELECT FROM jobs WHERE batch_id = batch($first) AND runs = 5 FOR UPDATE; SELECT pg_sleep(600)") : ();
+	wait_until($node, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) if @worker;
 	my @calls = map { start_call($_) } "SELECT 'answered', count(cancel_jobs(batch($first)))",
 	  "SELECT 'answered', count(body::text) FROM cancel_jobs_http(batch($second)::text)", "CALL cancel_jobs_in_chunks(batch($third), chunk_size => 70)";
 	$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'victim' AND query ~ 'cancel' OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'victim')});
-	# the first one surely in the midst
-	usleep(($round == 1 ? 0.1 * $duration : rand($duration * 2.5)) * 1e6);
+	$round == 1 ? wait_for_lock($node, q{application_name = 'victim'}) : usleep(rand($duration * 2.5) * 1e6);
 
 	my $how = ('kill -9 of a backend', 'kill -9 of the postmaster', 'immediate shutdown')[ $round % 3 ];
 	if ($how eq 'kill -9 of a backend')
@@ -74,7 +76,7 @@ for my $round (1 .. $rounds)
 	}
 	elsif ($how eq 'kill -9 of the postmaster') { $node->kill9; }
 	else { $node->stop('immediate'); }
-	finish($_) for @calls;
+	finish($_) for @calls, @worker;
 	if ($how ne 'kill -9 of a backend')
 	{
 		# children may take a moment to notice that the postmaster is gone

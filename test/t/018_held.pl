@@ -2,7 +2,7 @@
 # cancel overtakes them, or skips what they have. One job that is held costs a
 # chunked cancel nothing but that job. In TAP because it takes many sessions and
 # time; what happens step by step is in isolation/specs/overtake.spec and
-# skip-worker.spec.
+# skip-worker.spec. Runs alone: it tests how long a cancel takes.
 
 use strict;
 use warnings;

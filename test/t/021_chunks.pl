@@ -1,6 +1,7 @@
 # A chunked cancel: progress, interruption and resumption, snapshots and locks
 # no longer than a chunk, notifications; a preview on a standby. In TAP because
-# it takes several sessions and servers.
+# it takes several sessions and servers. Runs alone: it tests the pause between
+# chunks, and the time that is said to be left.
 
 use strict;
 use warnings;

@@ -25,9 +25,10 @@ sub fill
 sub lock_job { return "UPDATE jobs SET progress = 50 WHERE batch_id = '$batch' AND creation_order = $_[0]" }
 
 # A cancel of the batch beside this test; ends by itself
+my $cancel_batch = "SELECT error, count(*) FROM cancel_jobs_rows('$batch') GROUP BY error";
 sub start_cancel
 {
-	my $cancel = start_psql($node, "SELECT error, count(*) FROM cancel_jobs_rows('$batch') GROUP BY error");
+	my $cancel = start_psql($node, @_, $cancel_batch);
 	wait_for_lock($node, q{query LIKE '%cancel_jobs_rows%'});
 	return $cancel;
 }
@@ -86,7 +87,7 @@ is(finish($cancel)->{out}, '|10', '... whose end frees the job');
 fill();
 sql("ALTER ROLE worker SET idle_in_transaction_session_timeout = '2s'");
 ($worker, $pid) = start_worker(lock_job(1));
-is(finish(start_cancel())->{out}, '|10', 'idle_in_transaction_session_timeout frees the job');
+is(finish(start_psql($node, $cancel_batch))->{out}, '|10', 'idle_in_transaction_session_timeout frees the job');
 $worker->quit;
 sql('ALTER ROLE worker RESET ALL');
 
@@ -94,11 +95,11 @@ sql('ALTER ROLE worker RESET ALL');
 # Deadlocks come back
 #
 fill();
-sql("ALTER ROLE worker SET deadlock_timeout = '10s'");    # the cancel, which waits for longer, notices it
+sql("ALTER ROLE worker SET deadlock_timeout = '60s'");    # the cancel notices it
 foreach my $n (1, 2)
 {
 	($worker, $pid) = start_worker(lock_job(1));
-	$cancel = start_cancel();
+	$cancel = start_cancel("SET deadlock_timeout = '3s'");
 	$worker->query(lock_job(5));
 	like(finish($cancel)->{err}, qr/ERROR:  deadlock detected/, "call $n ends with a deadlock");
 	$worker->query_safe('ROLLBACK');

@@ -30,11 +30,25 @@ sub start_server
 	my ($name, %params) = @_;
 	my ($bare, $conf) = delete @params{qw(bare conf)};
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init(%params);
+	init_from_template($node, %params);
 	$node->append_conf('postgresql.conf', ref $conf ? $conf->($node) : $conf) if $conf;
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pasqal_jobs; SELECT create_jobs_table()') unless $bare;
 	return $node;
+}
+
+# init() of PostgreSQL 17 copies INITDB_TEMPLATE in place of calling initdb; here
+# older ones do, too
+sub init_from_template
+{
+	my ($node, %params) = @_;
+	my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+	no warnings 'redefine';
+	local *PostgreSQL::Test::Utils::system_or_bail = sub {
+		my ($command, undef, $directory) = @_;
+		$run->($command eq 'initdb' && $ENV{INITDB_TEMPLATE} ? ('cp', '-RPp', $ENV{INITDB_TEMPLATE}, $directory) : @_);
+	};
+	$node->init(%params);
 }
 
 # A standby that has caught up

@@ -3,9 +3,9 @@
 
     races.py specs DIR      writes DIR/specs and DIR/expected for isolationtester
     races.py schedule       prints the names of the specs
-    races.py table          prints the table for doc/guarantees.md
-    races.py check FILE     is that table in FILE, between its markers?
-    races.py update FILE    puts it there
+    races.py table          prints the tables of README.md
+    races.py check          are they what is there, between the markers?
+    races.py update         puts them there
 
 What is to come out stands in cells.txt. The expected output is made from that,
 never from a run.
@@ -343,12 +343,11 @@ def table():
     return "\n".join([MARKERS[0], "", f"{count} races at {len(seams)} seams:", *lines, "", MARKERS[1]])
 
 
-def table_of(file):
-    text = file.read_text()
+def table_of(text):
     begin, end = (text.find(marker) for marker in MARKERS)
     if begin < 0 or end < begin:
-        sys.exit(f"{file} has no markers for the table of races.py")
-    return text, begin, end + len(MARKERS[1])
+        sys.exit("README.md has no markers for the tables of races.py")
+    return begin, end + len(MARKERS[1])
 
 
 def main(action, *arguments):
@@ -359,12 +358,13 @@ def main(action, *arguments):
     elif action == "table":
         print(table())
     elif action in ("check", "update"):
-        file = Path(*arguments)
-        text, begin, end = table_of(file)
+        file = HERE / "README.md"
+        text = file.read_text()
+        begin, end = table_of(text)
         if text[begin:end] == table():
             return
         if action == "check":
-            sys.exit(f"{file} is not up to date: test/races/races.py update {file}")
+            sys.exit("test/races/README.md is not up to date: test/races/races.py update")
         file.write_text(text[:begin] + table() + text[end:])
     else:
         sys.exit(__doc__)

@@ -9,7 +9,7 @@ use Encode qw(decode);
 use File::Basename qw(dirname);
 use PasqalJobs;
 
-my @pages = ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'test/README.md', sort glob('doc/*.md'));
+my @pages = ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'test/README.md', sort glob('doc/*.md'), glob('test/*/README.md'));
 my %text = map { $_ => slurp_file($_) } @pages;
 
 # Pages whose SQL a test of their own runs
@@ -60,7 +60,7 @@ foreach my $page (@pages)
 }
 
 # The pages that a table of contents must name are all there
-foreach my $page (grep { $_ ne 'README.md' } @pages)
+foreach my $page (grep { !m{^(README|test/.*/README)\.md$} } @pages)
 {
 	like($prose{'README.md'}, qr/\(\Q$page\E[#)]/, "README.md leads to $page");
 }

@@ -59,7 +59,7 @@ installcheck: export PGOPTIONS += -c search_path=public -c client_min_messages=n
 
 # These need no PostgreSQL to be there yet
 SANDBOX_GOALS = demo demo-api test bench bench-api check-differential check-matrix check-setup check-trust \
-	check-upgrade coverage deb dist help
+	check-upgrade coverage deb dist help lint
 
 ifneq ($(filter-out $(SANDBOX_GOALS),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -105,6 +105,8 @@ check-upgrade:
 	@test/upgrade.sh
 coverage:
 	@tools/coverage.sh
+lint:
+	@tools/lint.sh
 deb:
 	@tools/package.sh
 
@@ -127,6 +129,8 @@ cores:
                       2 minutes; again 15 seconds
   make demo-api       the same over HTTP, with curl: 2 minutes; again 15 seconds
   make test           all tests: 1 GB of disk, 8 minutes
+  make lint           what reads sources without running them, as far as it is
+                      installed: 3 minutes
   make coverage       all tests, and the lines and branches of src/ that they
                       run: 1 GB of disk, 9 minutes
   make bench          figures: 4 GB of memory, 20 GB of disk, 15 minutes;

@@ -3,9 +3,9 @@
 #
 #	test/suite.sh [PART...]
 #
-# Parts: installcheck, clusters, differential, service, setup, tap, or a file of
-# test/t or test/http (default: all of them). Two run at a time, but for files
-# that say "Runs alone".
+# Parts: lint, installcheck, clusters, differential, service, setup, tap, or a
+# file of test/t or test/http (default: all of them). Two run at a time, but for
+# files that say "Runs alone".
 #
 # Ends with a line "N passed, N failed" that counts the files of pg_regress,
 # the specs of isolationtester, the assertions of the TAP tests, and the
@@ -74,6 +74,11 @@ differential() {
 		/usr/bin/python3 -B test/http/differential.py --count 1500 --seed 20230323
 }
 
+lint() {
+	say "tools/lint.sh --quick"
+	run '^ok ' '^not ok ' tools/lint.sh --quick
+}
+
 script() {
 	say "prove $1"
 	# shellcheck disable=SC2086 # words
@@ -100,7 +105,7 @@ alone() {
 	esac
 }
 
-[ $# -gt 0 ] || set -- setup installcheck tap differential service clusters
+[ $# -gt 0 ] || set -- lint setup installcheck tap differential service clusters
 parts=()
 for name in "$@"; do
 	case $name in
@@ -108,7 +113,7 @@ for name in "$@"; do
 		tap) mapfile -t -O ${#parts[@]} parts < <(ls -S test/t/*.pl) ;;
 		service) parts+=(test/http/{service,public_client,openapi,doc,node,orm,pgbouncer}.py) ;;
 		setup) parts+=("test/setup/setup.py :: but demo" "test/setup/setup.py :: demo") ;;
-		test/t/*.pl | test/http/*.py | installcheck | clusters | differential) parts+=("$name") ;;
+		test/t/*.pl | test/http/*.py | installcheck | clusters | differential | lint) parts+=("$name") ;;
 		*) say "no such part: $name"; exit 2 ;;
 	esac
 done

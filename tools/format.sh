@@ -9,7 +9,7 @@
 
 . "$(dirname "$0")/sandbox.sh"
 
-install_packages pg-bsd-indent
+command -v pg_bsd_indent >/dev/null || install_packages pg-bsd-indent
 find_postgresql
 cd "$PROJECT"
 work=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")

@@ -56,6 +56,7 @@ suite_exists() {
 
 # Root runs what is in there, so nobody else may have made it
 check_chroots() {
+	# shellcheck disable=SC2174 # the directories above are not ours
 	mkdir -p -m 755 "$CHROOTS"
 	if [ -L "$CHROOTS" ] || [ "$(stat -c %u:%a "$CHROOTS")" != 0:755 ]; then
 		say "$CHROOTS is not root's own directory"
@@ -254,6 +255,7 @@ matrix() {
 		clean
 		return
 	fi
+	# shellcheck disable=SC2048 # words
 	for suite in ${*:-$SUITES}; do
 		suite_exists "${suite%[|:]*}" && suite=${suite%|*} || suite=${suite#*|}
 		name=${suite/:/-}
@@ -262,7 +264,7 @@ matrix() {
 			[ $# = 0 ] || status=1
 			continue
 		fi
-		# shellcheck disable=SC2086 # words
+		# shellcheck disable=SC2046 # words
 		if ! make_chroot "$suite" "$name" $(packages_of "$suite"); then
 			table+=("$(printf '%-14s %-12s %s' "$name" - 'no chroot')")
 			status=1

@@ -68,7 +68,7 @@ run_part() {
 		sanitizers) "$here/sanitize.sh" 3000 30 ;;
 		fuzz) "$here/fuzz.sh" "${TRUST_SECONDS:-310}" ;;
 		sqlsmith) "$here/sqlsmith.sh" 20000 "$seed" ;;
-		lint) "$PROJECT/tools/lint.sh" ;;
+		lint) install_packages cppcheck clang-tidy pg-bsd-indent shellcheck pyflakes3 libperl-critic-perl && "$PROJECT/tools/lint.sh" ;;
 		model) "$PROJECT/test/model/run.sh" ;;
 		mutations) "$here/mutate.sh" ;;
 		mutants) "$here/mutants.sh" "${TRUST_MUTANTS:-50}" "$seed" ;;

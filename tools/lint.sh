@@ -36,7 +36,7 @@ lint() {
 
 mapfile -t scripts < <(grep -rlE '^#!.*\b(ba)?sh\b|^# shellcheck shell' --include='*.sh' --include=run --include=installcheck .ci debian examples test tools 2>/dev/null)
 mapfile -t python < <(find examples test tools -name '*.py')
-mapfile -t perl < <(find test/t -name '*.p[lm]')
+mapfile -t perl < <(find debian test -name '*.p[lm]')
 
 # the sandbox, which a script sources, sets -e and uses variables
 lint shellcheck "${#scripts[@]} shell scripts by shellcheck" shellcheck --severity=warning --exclude=SC1091,SC2034,SC2164 "${scripts[@]}"

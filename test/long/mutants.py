@@ -50,16 +50,21 @@ TESTS = {
     'cancel.c': 'cancel locked calls 010_oracle 013_limits 018_held',
     'chunks.c': 'chunks locked 013_limits 021_chunks',
     'columns.c': 'relations rows 008_types',
+    'encoder.c': 'calls rows 010_oracle 013_limits',
     'filters.c': 'filters problems http 010_oracle 022_docs',
     'format_value.c': 'rows calls 010_oracle',
     'http.c': 'http 010_oracle',
+    'jobs_privileges.c': 'security relations 017_rights',
     'jobs_relation.c': 'relations security ddl 002_foreign 003_partitions 015_ddl',
+    'jobs_shape.c': 'relations ddl 008_types 015_ddl',
+    'jobs_table.c': 'relations security calls',
     'label_column.c': 'relations filters ddl 008_types 010_oracle',
     'ledger.c': 'calls filters locked 010_oracle 013_limits',
     'output.c': 'calls rows 010_oracle 013_limits',
     'parse_value.c': 'filters problems http 010_oracle',
     'pasqal_jobs.c': 'calls 005_library',
     'problems.c': 'problems http 010_oracle',
+    'progress.c': 'chunks 021_chunks',
     'query_string.c': 'http 004_encodings 010_oracle',
     'response.c': 'calls rows 010_oracle 013_limits',
     'response_json.c': 'calls rows 010_oracle 013_limits',
@@ -69,6 +74,7 @@ TESTS = {
     'saved_plans.c': 'ddl relations 001_plans 005_library 015_ddl',
     'settings.c': 'calls security locked',
     'statement.c': 'filters relations ddl 001_plans 003_partitions 010_oracle 015_ddl',
+    'statement_text.c': 'filters relations ddl 001_plans 003_partitions 010_oracle 015_ddl',
 }
 
 COMPARISONS = {'==': '!=', '!=': '==', '<': '<=', '<=': '<', '>': '>=', '>=': '>', '=': '<>', '<>': '='}
@@ -282,6 +288,8 @@ class Trial:
         makefile = re.sub(r'\\\n', ' ', Path('Makefile').read_text(encoding='utf-8'))
         self.regress, self.specs = (re.search(rf'^{name} = (.*)', makefile, re.M)[1].split()
                                     for name in ('REGRESS', 'ISOLATION'))
+        if sources.keys() - TESTS.keys():
+            sys.exit(f'TESTS has no {", ".join(sources.keys() - TESTS.keys())}')
         for name in ' '.join(TESTS.values()).split():
             if name not in self.regress + self.specs and not Path('test/t', f'{name}.pl').exists():
                 sys.exit(f'TESTS: there is no test {name}')

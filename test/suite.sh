@@ -52,6 +52,7 @@ tap() {
 	local name log
 
 	say "prove $1"
+	tap_command "$PWD"
 	run '^ok ' '^not ok ' "${TAP[@]}" -v "$1"
 
 	# why a test ended early is in its logs only
@@ -117,8 +118,6 @@ for name in "$@"; do
 		*) say "no such part: $name"; exit 2 ;;
 	esac
 done
-
-tap_command "$PWD"
 
 # Two at a time, since each waits for much of its time; what one has printed is
 # shown once it has ended

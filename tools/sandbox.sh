@@ -409,7 +409,10 @@ tap_command() {
 	local modules template=$SANDBOX/initdb-template
 	modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 
-	[ -d "$template" ] || as_server initdb -D "$template" -A trust -N >/dev/null
+	{
+		flock 9
+		[ -d "$template" ] || as_server initdb -D "$template" -A trust -N >/dev/null
+	} 9<"$SANDBOX"
 	# shellcheck disable=SC2034 # for those who source this
 	TAP=(env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE TESTDIR="$1" TESTDATADIR="$1/tmp_check" TESTLOGDIR="$1/tmp_check/log"
 		PG_REGRESS="$modules/regress/pg_regress" INITDB_TEMPLATE="$template" prove -I "$modules/perl" -I test/t)

@@ -117,7 +117,8 @@ is(sql($skip), "|2\nJob cannot be canceled: its status is CANCELED|8", '... and 
 #
 sql("ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
 fill();
-sql(q{UPDATE jobs SET status = 'CANCELING' WHERE creation_order = 1; SELECT setval('jobs_creation_order_seq', 10)});
+sql(q{UPDATE jobs SET status = 'CANCELING' WHERE creation_order = 1; SELECT setval('jobs_creation_order_seq', 10);
+	CREATE TABLE results (job uuid REFERENCES jobs); INSERT INTO results SELECT id FROM jobs});
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'a dump');
 sql('CREATE DATABASE restored');
@@ -128,9 +129,25 @@ like($stderr, qr/COPY failed for table "jobs": ERROR:  invalid input value for e
 is($node->safe_psql('restored', 'SELECT count(*) FROM jobs'), 0, '... and the table is empty');
 $node->safe_psql('restored', "ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
 ok(IPC::Run::run([ @restore, '--data-only', '-t', 'jobs', $dump ]), '... until the label is there');
+my $references = q{SELECT count(*) FROM pg_constraint WHERE confrelid = 'jobs'::regclass};
+is($node->safe_psql('restored', $references), 0, '... without the foreign key');
+IPC::Run::run([ @restore, '--section=post-data', $dump ], '2>', \$stderr);
+is($node->safe_psql('restored', $references), 1, '... until that is made');
 is($node->safe_psql('restored', "SELECT count(*) FROM jobs; INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch', gen_random_uuid(), 1; SELECT count(*) FROM cancel_jobs_rows('$batch') WHERE error IS NULL"),
 	"10\n10", '... and all works');
 is($node->safe_psql('restored', 'SELECT max(creation_order) FROM jobs'), 11, '... with numbers that go on');
+
+sql('CREATE DATABASE anew');
+$node->safe_psql('anew', "CREATE EXTENSION pasqal_jobs; ALTER TYPE jobstatus ADD VALUE 'CANCELING'");
+ok(IPC::Run::run([ 'pg_restore', '-d', $node->connstr('anew'), $dump ], '2>', \$stderr), 'a restore after the label has no error') or diag $stderr;
+is($node->safe_psql('anew', "SELECT count(*) FROM jobs; $references"), "10\n1", '... and all is there');
+
+$node->command_ok([ 'pg_dump', '-f', "$dump.sql", 'postgres' ], 'a dump in plain SQL');
+my ($sed) = $page =~ /`(sed -n [^`]*) FILE \| psql -d NEW`/ or die;
+$node->safe_psql('anew', 'TRUNCATE jobs, results');
+is(system("$sed '$dump.sql' | psql -qX -d '" . $node->connstr('anew') . "'"), 0, '... of which sed takes the rows');
+is($node->safe_psql('anew', 'SELECT count(*) FROM jobs'), 10, '... all of them');
+sql('DROP TABLE results');
 
 sql('CREATE DATABASE table_only');
 $node->command_ok([ 'pg_dump', '-Fc', '-t', 'jobs', '-f', "$dump.t", 'postgres' ], 'a dump of the table alone');
@@ -160,6 +177,7 @@ my ($grown, $holders) = map { "$_;" } split /;\n\n/, (blocks('The table has grow
 sql("TRUNCATE jobs; INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch', gen_random_uuid(), 1 FROM generate_series(1, 5000)");
 my $again = "UPDATE jobs SET status = 'PENDING', end_timestamp = NULL";
 my $size = q{SELECT pg_relation_size('jobs')};
+my $elsewhere = open_session($node, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1', db => 'restored');    # older, but of no harm
 $worker = open_session($node, '', extra_params => [ '-U', 'worker' ]);
 $pid = $worker->query_safe('SELECT pg_backend_pid()');
 $worker->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs');
@@ -176,6 +194,10 @@ like($vacuum->(), qr/ finished vacuuming "[^"]*\.jobs".*\b0 are dead but not yet
 $before = sql($size);
 foreach (1 .. 5) { sql("SELECT count(*) FROM cancel_jobs_rows('$batch')"); sql($again); $vacuum->(); }
 is(sql($size), $before, '... and its room is used again');
+$elsewhere->quit;
 like(sql($grown), qr/^\d+\|\d+\|\d+\|\S+ \S+\|\|\d+ \w+$/, 'the figures of the table');
+sql("DROP TABLE jobs; SELECT create_jobs_table('jobs', 2); INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch', gen_random_uuid(), 1 FROM generate_series(1, 5000); VACUUM ANALYZE jobs");
+wait_until($node, "SELECT sum(n_live_tup) = 5000 FROM pg_stat_user_tables WHERE relname LIKE 'jobs%'");
+like(sql($grown), qr/^5000\|0\|/, '... of all its partitions');
 
 done_testing();

@@ -143,7 +143,7 @@ ok(IPC::Run::run([ 'pg_restore', '-d', $node->connstr('anew'), $dump ], '2>', \$
 is($node->safe_psql('anew', "SELECT count(*) FROM jobs; $references"), "10\n1", '... and all is there');
 
 $node->command_ok([ 'pg_dump', '-f', "$dump.sql", 'postgres' ], 'a dump in plain SQL');
-my ($sed) = $page =~ /`(sed -n [^`]*) FILE \| psql -d NEW`/ or die;
+my ($sed) = slurp_file("doc/troubleshooting.md") =~ /`(sed -n [^`]*) FILE \| psql -d NEW`/ or die;
 $node->safe_psql('anew', 'TRUNCATE jobs, results');
 is(system("$sed '$dump.sql' | psql -qX -d '" . $node->connstr('anew') . "'"), 0, '... of which sed takes the rows');
 is($node->safe_psql('anew', 'SELECT count(*) FROM jobs'), 10, '... all of them');

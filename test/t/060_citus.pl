@@ -1,5 +1,5 @@
-# Jobs on a cluster of Citus: a coordinator and two workers. In TAP because it
-# takes three servers. Skipped where Citus is not installed.
+# Jobs on a cluster of Citus: a coordinator and two workers, later three. In TAP
+# because it takes four servers. Skipped where Citus is not installed.
 #
 # A plain table on the coordinator holds the same jobs. Both are canceled in one
 # transaction, so that the answers must be equal to the last microsecond.
@@ -18,9 +18,10 @@ my $conf = sub {
 	  "citus.local_hostname = '" . $_[0]->host . "'", 'citus.enable_statistics_collection = off', 'citus.shard_count = 8',
 	  'max_prepared_transactions = 50', 'wal_level = replica', 'max_wal_senders = 1', 'max_connections = 60', 'deadlock_timeout = 50ms';
 };
-my @nodes = map { start_server($_, bare => 1, conf => $conf) } qw(coordinator worker1 worker2);
+my @nodes = map { start_server($_, bare => 1, conf => $conf) } qw(coordinator worker1 worker2 worker3);
 my ($coordinator, @workers) = @nodes;
 $_->safe_psql('postgres', 'CREATE EXTENSION citus') for @workers;
+my $later = pop @workers;
 
 # Runs SQL on the coordinator
 sub sql { return $coordinator->safe_psql('postgres', @_) }
@@ -308,7 +309,13 @@ is(sql('SET ROLE operator; ' . $as_on_the_page =~ s/COMMIT/ROLLBACK/r), '3', '..
 is(sql("SET ROLE operator; BEGIN; SET LOCAL app.project = '$project'; $count; ROLLBACK"), '0|0', '... not without');
 is((split /\n/, sql("$as_operator SELECT set_config('app.project', '$project', true); $count; ROLLBACK"))[-1], '0|0', '... nor what set_config() says');
 is(sql("SET ROLE operator; SET citus.propagate_set_commands = 'local'; SET app.project = '$project'; $count"), '0|0', '... nor SET');
-sql('ALTER TABLE jobs DISABLE ROW LEVEL SECURITY');
+# chunks cannot be called with SET LOCAL
+my $chunks_of_held = "CALL cancel_jobs_in_chunks($held, '{\"status\": \"PENDING\"}')";
+is(sql("SET ROLE operator; SET app.project = '$project'; $chunks_of_held"), '0|0', '... so that chunks cancel nothing');
+sql("ALTER ROLE operator SET app.project = '$project'");
+(undef, my $of_role) = $coordinator->psql('postgres', $chunks_of_held, extra_params => [ '-U', 'operator' ]);
+like($of_role, qr/^[1-9]\|0$/, '... until ALTER ROLE has the setting');
+sql("ALTER ROLE operator RESET app.project; ALTER TABLE jobs DISABLE ROW LEVEL SECURITY; UPDATE jobs SET status = 'PENDING' WHERE batch_id = $held AND status = 'CANCELED' AND updated_at = end_timestamp");
 
 # ... and every node must let the role in
 sql('CREATE ROLE nologin_role; GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO nologin_role');
@@ -437,13 +444,53 @@ $workers[1]->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET synchronous_stand
 is($both->($down), '8', '... and its jobs are canceled');
 is(sql("SELECT count(*), count(job) FROM cancel_jobs_rows($down)"), '20|0', '... which the same call says when it is repeated');
 
+# A worker that comes later
+push @workers, $later;
+sql(sprintf "SELECT citus_add_node('%s', %d)", $later->host, $later->port);
+is($later->safe_psql('postgres', "SELECT count(*), count(job) FROM cancel_jobs_rows($alone)"), '20|0', 'a worker that is added later has all that a cancel needs');
+
 # A shard that moves away
 my $moved = take_batch(0);
 $session = open_session($coordinator, "BEGIN; SELECT count(*) FROM cancel_jobs_rows($moved); ROLLBACK");
 sql(sprintf "SELECT citus_move_shard_placement(get_shard_id_for_distribution_column('jobs', $moved), '%s', %d, '%s', %d, 'block_writes')",
-	map { $_->host, $_->port } @workers);
+	map { $_->host, $_->port } @workers[0, 1]);
 is($session->query_safe("SELECT count(*), count(job) FROM cancel_jobs_rows($moved)"), '20|8', 'a shard that moved is found by a session that knew it');
 $session->quit;
+
+# ... and one that moves during the call. The move is halted as it begins, by an
+# event trigger on the worker that it goes to
+$moved = take_batch(0);
+my ($source, $target) = @workers;
+$target->safe_psql('postgres', q{SET citus.enable_ddl_propagation = off;
+	CREATE FUNCTION halt() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); END';
+	CREATE EVENT TRIGGER halt ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION halt()});
+my $halt = $target->background_psql('postgres');
+$halt->query_safe('SELECT pg_advisory_lock(1)');
+my $move = IPC::Run::start([ 'psql', '-XqAt', '-d', $coordinator->connstr('postgres'), '-c', sprintf "SELECT citus_move_shard_placement(get_shard_id_for_distribution_column('jobs', $moved), '%s', %d, '%s', %d, 'block_writes')",
+		map { $_->host, $_->port } $source, $target ], '<', \undef, '>', \my $move_out, '2>&1');
+$target->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory'}) or die 'the move is not halted';
+my $rows = "SELECT count(*), count(job) FROM cancel_jobs_rows($moved, '{\"min_runs\": %d, \"max_runs\": %d}')";
+my @during = (
+	[ $later, sprintf($rows, 1, 5), "5|2", 2, 'one from a third worker is lost, though its answer is that of any cancel' ],
+	[ $later, "BEGIN; SELECT count(*) FROM jobs WHERE batch_id = $moved AND runs BETWEEN 6 AND 10 AND status IN ('PENDING', 'RUNNING'); UPDATE jobs SET status = 'CANCELED' WHERE batch_id = $moved AND runs BETWEEN 6 AND 10 AND status IN ('PENDING', 'RUNNING'); COMMIT", '2', 2, '... as is an UPDATE by hand after a SELECT' ],
+	[ $coordinator, sprintf($rows, 11, 15), "5|2", 0, '... but not one from the coordinator' ],
+	[ $source, sprintf($rows, 16, 20), "5|2", 0, '... nor from the worker that the shard leaves' ]);
+my @answers;
+my @calls = map { my ($node, $query) = @$_; push @answers, \my $answer; IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', $query ], '<', \undef, '>', $answers[-1], '2>&1') } @during;
+for (@during)
+{
+	my ($node) = @$_;
+	$node->poll_query_until('postgres', sprintf q{SELECT count(*) = %d FROM pg_stat_activity WHERE query ~ 'cancel_jobs_rows|^BEGIN; SELECT' AND wait_event_type = 'Lock'}, scalar grep { $_->[0] == $node } @during) or die 'a call does not wait';
+}
+$halt->quit;
+$_->finish for $move, @calls;
+for (0 .. $#during)
+{
+	my (undef, undef, $answer, $open, $what) = @{ $during[$_] };
+	is(${ $answers[$_] } =~ s/\n$//r, $answer, 'a cancel while a shard moves');
+	is(sql(sprintf "SELECT count(*) FROM jobs WHERE batch_id = $moved AND runs BETWEEN %d AND %d AND status IN ('PENDING', 'RUNNING')", 5 * $_ + 1, 5 * $_ + 5), $open, $what);
+}
+$target->safe_psql('postgres', 'SET citus.enable_ddl_propagation = off; DROP EVENT TRIGGER halt');
 
 #
 # What Citus does not have, and what takes its place
@@ -459,6 +506,38 @@ refused('a trigger is refused', 'CREATE TRIGGER touch BEFORE UPDATE ON jobs FOR 
 refused('a cancel through a view is refused', "SET LOCAL pasqal_jobs.jobs_table = 'seen'; SELECT cancel_jobs($held)", qr/ERROR:  0A000: cannot modify views/);
 is(sql("SET pasqal_jobs.jobs_table = 'seen'; SELECT count(*) FROM cancel_jobs_preview($held)"), '20', '... a preview is not');
 refused('a purge by ctid is refused', 'DELETE FROM jobs WHERE ctid = ANY (ARRAY(SELECT ctid FROM jobs LIMIT 10))', qr/ERROR:  0A000: .*ctid/s);
+sql('CREATE TABLE noted (batch_id uuid, id uuid, PRIMARY KEY (batch_id, id))');
+sql(q{SELECT create_distributed_table('noted', 'batch_id', colocate_with => 'jobs');
+	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.noted VALUES (NEW.batch_id, NEW.id); RETURN NULL; END';
+	CREATE FUNCTION note_all() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.noted SELECT batch_id, id FROM after; RETURN NULL; END'});
+my $unsafe = 'SET citus.enable_unsafe_triggers = on; CREATE TRIGGER note AFTER UPDATE ON jobs';
+my $noted = take_batch(0);
+sql("$unsafe REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION note_all()");
+(undef, $stderr) = try_sql("SELECT cancel_jobs($noted)");
+like($stderr, qr/ERROR:  .*named tuplestore "after"/, 'enable_unsafe_triggers: one by statement with a transition table ends a cancel');
+sql("SET citus.enable_unsafe_triggers = on; DROP TRIGGER note ON jobs; $unsafe FOR EACH ROW EXECUTE FUNCTION note()");
+is(sql("SELECT count(*) FROM cancel_jobs_rows($noted) WHERE error IS NULL; SELECT count(*) FROM noted"), "8\n8", '... one by row writes to a table beside the jobs');
+sql('SET citus.enable_unsafe_triggers = on; DROP TRIGGER note ON jobs');
+
+my $everywhere = take_batch(1);
+is(sql("SELECT count(*), count(nullif(jsonb_array_length(result::jsonb #> '{data,jobs}'), 0)) FROM run_command_on_workers('SELECT cancel_jobs(' || quote_literal($everywhere) || ')')"), '3|1',
+	'run_command_on_workers has each worker cancel the batch, and one of the answers has the jobs');
+
+SKIP:
+{
+	skip 'citus_columnar is not installed', 3 unless -e "$sharedir/extension/citus_columnar.control";
+	sql('CREATE EXTENSION citus_columnar') if sql(q{SELECT count(*) FROM pg_am WHERE amname = 'columnar'}) == 0;
+	sql(q{CREATE TABLE aged (LIKE plain INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (batch_id, id, created_at)) PARTITION BY RANGE (created_at);
+		CREATE TABLE aged_old PARTITION OF aged FOR VALUES FROM (MINVALUE) TO ('2023-01-01');
+		CREATE TABLE aged_new PARTITION OF aged FOR VALUES FROM ('2023-01-01') TO (MAXVALUE)});
+	sql(q{SELECT create_distributed_table('aged', 'batch_id', colocate_with => 'none'); INSERT INTO aged SELECT * FROM plain WHERE batch_id = batch(3)});
+	sql(q{SELECT alter_table_set_access_method('aged_old', 'columnar')});
+	my $aged = "SET pasqal_jobs.jobs_table = 'aged';";
+	(undef, $stderr) = try_sql("$aged SELECT cancel_jobs(batch(3))");
+	like($stderr, qr/ERROR:  0A000: UPDATE and CTID scans not supported for ColumnarScan/, 'a columnar partition, empty even, ends a cancel');
+	is(sql("$aged SELECT count(*) FROM cancel_jobs_preview(batch(3))"), '20', '... which a preview does not foresee');
+	is(sql("$aged SET pasqal_jobs.date_filter = 'creation'; SELECT count(*) FROM cancel_jobs_rows(batch(3), '{\"start_date\": \"2023-01-01T00:00:00Z\"}') WHERE error IS NULL"), '8', '... but not one by dates that leave the partition out');
+}
 sql('CREATE INDEX CONCURRENTLY ON jobs USING brin (created_at)');
 is(sql(q{
 	BEGIN;

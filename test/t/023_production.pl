@@ -5,15 +5,18 @@
 use strict;
 use warnings;
 
+use Cwd qw(getcwd);
 use PasqalJobs;
 use Time::HiRes qw(usleep);
 
 chomp(my $sharedir = qx(pg_config --sharedir));
 chomp(my $libdir = qx(pg_config --pkglibdir));
+chomp(my $bindir = qx(pg_config --bindir));
+my $build = getcwd();
 
 sub has_extension { return -e "$sharedir/extension/$_[0].control" }
 
-my @preload = ('pg_stat_statements', grep { has_extension($_) } qw(pg_cron pgaudit));
+my @preload = ('pg_stat_statements', grep { has_extension($_) } qw(pg_cron pgaudit pglogical));
 
 my $node = start_server('production', allows_streaming => 'logical', conf => sub {
 	return join "\n", "shared_preload_libraries = '" . join(',', @preload) . "'", 'pg_stat_statements.track = all', 'track_functions = all',
@@ -135,6 +138,37 @@ foreach my $mode (qw(session transaction statement))
 }
 
 #
+# Read/write splitters, of which test/t/025_splitter.pl has those that take a standby
+#
+my ($router) = slurp_file('doc/production.md') =~ /^```python\n(.*?)^```/ms or die 'doc/production.md has no session that routes';
+SKIP:
+{
+	skip 'SQLAlchemy is not installed', 2 if system("/usr/bin/python3 -c 'import sqlalchemy, psycopg2' 2>/dev/null");
+	fill();
+	my $url = sprintf 'postgresql+psycopg2:///postgres?host=%s&port=%d', $node->host, $node->port;
+	my $program = sprintf <<'EOF', $url, $url, $router, $batch[1];
+from sqlalchemy import create_engine, func, select, text
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import UpdateBase
+primary = create_engine('%s')
+standby = create_engine('%s', connect_args={'options': '-c default_transaction_read_only=on'})
+%s
+statement = select(func.cancel_jobs('%s'))
+with RoutingSession() as session:
+    try:
+        session.execute(statement)
+    except Exception as error:
+        print(error.orig.pgcode)
+with RoutingSession() as session:
+    session.execute(statement, bind_arguments={'bind': primary})
+    session.commit()
+EOF
+	IPC::Run::run([ '/usr/bin/python3', '-c', $program ], '>', \my $printed, '2>', \$said) or diag $said;
+	is($printed, "25006\n", 'SQLAlchemy: a session that routes sends cancel_jobs to a standby');
+	is(canceled($batch[1]), 10, '... but not if the statement has its engine');
+}
+
+#
 # Dumps
 #
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
@@ -167,6 +201,24 @@ $node->safe_psql('whole', 'CREATE SCHEMA other AUTHORIZATION owner');
 like(error_of($node, 'ALTER EXTENSION pasqal_jobs SET SCHEMA other', db => 'whole', extra_params => [ '-U', 'owner' ]), qr/must be owner of type jobstatus/, 'SET SCHEMA takes a superuser');
 $node->safe_psql('whole', 'ALTER EXTENSION pasqal_jobs SET SCHEMA other');
 
+SKIP:
+{
+	skip 'pg_upgrade runs with TRUST_LONG=1', 3 unless $ENV{TRUST_LONG};
+	my $old = start_server('old');
+	my $new = start_server('new', bare => 1);
+	$new->stop;
+	$old->safe_psql('postgres', "ALTER TYPE jobstatus ADD VALUE 'CANCELING'; ALTER DATABASE postgres SET pasqal_jobs.max_jobs = 7");
+	$old->safe_psql('postgres', "INSERT INTO jobs (batch_id, project_id, runs, status) SELECT '$batch[1]', gen_random_uuid(), 1, s FROM unnest('{PENDING,CANCELING}'::jobstatus[]) AS s");
+	$old->stop;
+	chdir PostgreSQL::Test::Utils::tempdir;
+	$old->command_ok([ 'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir, '-b', $bindir, '-B', $bindir, '-p', $old->port, '-P', $new->port, '-s', $new->host ], 'pg_upgrade');
+	chdir $build;
+	$new->start;
+	is($new->safe_psql('postgres', "SHOW pasqal_jobs.max_jobs; SELECT cancel_jobs('$batch[1]', '{\"status\": \"CANCELING\"}') #> '{data,jobs}'"), "7\n[]", '... keeps labels and settings');
+	is($new->safe_psql('postgres', "SELECT count(*) FROM cancel_jobs_rows('$batch[1]') WHERE error IS NULL"), 1, '... and jobs');
+	$new->stop;
+}
+
 #
 # Replication
 #
@@ -182,7 +234,7 @@ sql('ALTER TABLE jobs REPLICA IDENTITY DEFAULT; DROP PUBLICATION p');
 # newer minor releases have a list of what may be loaded
 if (sql("SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'"))
 {
-	sql("ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, wal2json");
+	sql("ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, wal2json, pglogical_output");
 	sql('SELECT pg_reload_conf()');
 }
 foreach my $plugin (qw(test_decoding wal2json))
@@ -197,6 +249,23 @@ foreach my $plugin (qw(test_decoding wal2json))
 		is(sql("SELECT count(*) FILTER (WHERE data ~ 'CANCELED') FROM pg_logical_slot_get_changes('s', NULL, NULL$options)"), 10, "$plugin sees each canceled job");
 		sql("SELECT pg_drop_replication_slot('s')");
 	}
+}
+
+SKIP:
+{
+	skip 'pglogical is not installed', 2 unless has_extension('pglogical');
+	my $dsn = sub { return sprintf 'host=%s port=%d dbname=%s', $node->host, $node->port, $_[0] };
+	foreach my $db (qw(provider subscriber))
+	{
+		sql("CREATE DATABASE $db");
+		$node->safe_psql($db, "CREATE EXTENSION pasqal_jobs; CREATE EXTENSION pglogical; SELECT create_jobs_table(); SELECT pglogical.create_node('$db', '" . $dsn->($db) . "')");
+	}
+	$node->safe_psql('provider', "SELECT pglogical.replication_set_add_table('default', 'jobs', row_filter := 'runs > 5');
+		INSERT INTO jobs (batch_id, project_id, runs) SELECT '$batch[1]', gen_random_uuid(), n FROM generate_series(1, 10) AS n");
+	$node->safe_psql('subscriber', "SELECT pglogical.create_subscription('s', '" . $dsn->('provider') . "'); SELECT pglogical.wait_for_subscription_sync_complete('s')");
+	is($node->safe_psql('provider', "SELECT count(*) FROM cancel_jobs_rows('$batch[1]') WHERE error IS NULL"), 10, 'pglogical: a row filter over another column ends no cancel');
+	ok($node->poll_query_until('subscriber', q{SELECT count(*) = 5 AND bool_and(status = 'CANCELED') FROM jobs}), '... which arrives');
+	$node->safe_psql('subscriber', q{SELECT pglogical.drop_subscription('s')});
 }
 
 # A synchronous standby that is lost
@@ -238,6 +307,23 @@ SKIP:
 	beside_chunks('pg_repack', $repack, '-h', $node->host, '-p', $node->port, '-d', 'postgres', '-t', 'jobs');
 }
 
+SKIP:
+{
+	skip 'pg_partman is not installed', 4 unless has_extension('pg_partman');
+	sql(q{CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman;
+		CREATE TABLE aged (LIKE jobs INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (batch_id, id, created_at)) PARTITION BY RANGE (created_at);
+		SELECT partman.create_parent('public.aged', 'created_at', 'native', 'daily', p_start_partition => (now() - interval '3 days')::text)});
+	sql("INSERT INTO aged (batch_id, project_id, runs, created_at) SELECT '$batch[1]', gen_random_uuid(), 1, now() - n % 2 * interval '2 days' FROM generate_series(1, 10) AS n");
+	sql("SET pasqal_jobs.jobs_table = 'aged'; SELECT count(*) FROM cancel_jobs_rows('$batch[1]')");
+	is(sql('SELECT count(*), count(DISTINCT tableoid), count(*) FILTER (WHERE status = \'CANCELED\') FROM aged'), '10|2|10', 'pg_partman: a cancel in its partitions');
+	is(sql(q{SELECT count(*) FROM pg_class WHERE relname ~ '^aged_p' AND reloptions IS NOT NULL}), 0, '... which have no fillfactor');
+	my ($fill) = grep { /fillfactor/ } blocks('Maintenance');
+	sql($fill =~ s/'jobs'/'aged'/r);
+	is(sql(q{SELECT count(*) FROM pg_class WHERE relname ~ '^aged_p' AND relkind = 'r' AND reloptions IS NULL}), 0, '... until they get one');
+	sql(q{UPDATE aged SET status = 'PENDING', end_timestamp = NULL; UPDATE partman.part_config SET retention = '1 day', retention_keep_table = false; CALL partman.run_maintenance_proc()});
+	is(sql('SELECT count(*) FROM aged'), 5, '... and retention drops open jobs');
+}
+
 #
 # Audit
 #
@@ -250,6 +336,29 @@ SKIP:
 	my $log = slurp_file($node->logfile);
 	like($log, qr/AUDIT: SESSION,\d+,\d+,FUNCTION,EXECUTE,FUNCTION,public\.cancel_jobs,/, 'pgaudit logs the call');
 	like($log, qr/AUDIT: SESSION,\d+,\d+,WRITE,UPDATE,[^\n]*UPDATE public\.jobs AS j SET status.*niels/s, '... and the UPDATE with its parameters');
+}
+
+sql('CREATE ROLE operator; GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO operator');
+SKIP:
+{
+	skip 'table_log is not installed', 3 unless has_extension('table_log');
+	fill();
+	sql(q{CREATE EXTENSION table_log; SELECT table_log_init(4, 'public', 'jobs', 'public', 'jobs_log')});
+	like(refusal("SET ROLE operator; SELECT cancel_jobs('$batch[1]')"), qr/ERROR:  42501: permission denied for table jobs_log/, 'table_log writes as the caller');
+	sql('GRANT INSERT ON jobs_log TO operator; GRANT USAGE ON SEQUENCE jobs_log_seq TO operator');
+	sql("SET ROLE operator; SELECT count(cancel_jobs('$batch[1]'))");
+	is(canceled($batch[1]), 10, '... who needs two privileges more');
+	is(sql('SELECT string_agg(status || n::text, \' \' ORDER BY status) FROM (SELECT status, count(*) AS n FROM jobs_log GROUP BY status) AS x'), 'PENDING10 CANCELED10', '... for two rows a job');
+	sql('DROP TRIGGER IF EXISTS table_log_trigger ON jobs; DROP EXTENSION table_log CASCADE');
+}
+SKIP:
+{
+	skip 'periods is not installed', 2 unless has_extension('periods');
+	sql(q{CREATE EXTENSION periods CASCADE; SELECT create_jobs_table('versioned'); GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON versioned TO operator;
+		SELECT periods.add_system_time_period('versioned'); SELECT periods.add_system_versioning('versioned')});
+	sql("INSERT INTO versioned (batch_id, project_id, runs) SELECT '$batch[1]', gen_random_uuid(), 1 FROM generate_series(1, 10)");
+	is(sql("SET ROLE operator; SET pasqal_jobs.jobs_table = 'versioned'; SELECT count(*) FROM cancel_jobs_rows('$batch[1]') WHERE error IS NULL"), 10, 'periods: a cancel of a versioned table');
+	is(sql('SELECT status, count(*) FROM versioned_history GROUP BY status'), 'PENDING|10', '... has a row of history for each job');
 }
 
 #

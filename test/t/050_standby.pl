@@ -74,4 +74,18 @@ $locker->quit;
 $primary->wait_for_catchup($standby);
 is($preview->(1), 'CANCELED|Job cannot be canceled: its status is CANCELED', 'cancel_jobs_preview is not');
 
+# Replay waits for a query that sees old versions: how doc/cookbook.md finds it
+my ($waits) = slurp_file('doc/cookbook.md') =~ /`(SELECT wait_event FROM [^`]*)`/ or die;
+my $reader = $standby->background_psql('postgres');
+my $pid = $reader->query_safe('SELECT pg_backend_pid()');
+$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs');
+$primary->safe_psql('postgres', q{UPDATE jobs SET status = 'PENDING', end_timestamp = NULL});
+$primary->safe_psql('postgres', $_) foreach q{SELECT cancel_jobs(md5('1')::uuid)}, 'VACUUM jobs';
+ok($standby->poll_query_until('postgres', $waits, 'RecoveryConflictSnapshot'), 'a standby waits for a query that sees old versions');
+is($standby->safe_psql('postgres', 'SELECT pg_get_wal_replay_pause_state()'), 'not paused', '... and is not paused');
+$standby->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+$primary->wait_for_catchup($standby);
+is($status->(1), 'CANCELED', '... until that is ended');
+$reader->quit;
+
 done_testing();

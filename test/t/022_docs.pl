@@ -161,6 +161,44 @@ is_deeply([ names_in($fields) ], [ map { /"(\w+)"/ } @columns[ 0 .. $field_count
 my @reasons = map { /\bWHY_\w+(?:\[\] =)?\s+"(.*)"/mg } slurp_file('src/cancel.h'), slurp_file('src/cancel.c');
 is_deeply([ map { names_in($_->[0]) } rows_of('Answer') ], [ map { s/%s/DONE/r } @reasons ], 'the reasons, in their order');
 
+# Figures that have their source in another file
+sub number_in
+{
+	my ($file, $pattern) = @_;
+	my ($number) = slurp_file($file) =~ $pattern or die "$file has nothing like $pattern";
+	return $number =~ tr/,_//dr;
+}
+my $self_test = qx(/usr/bin/python3 -B test/history/check.py --self-test);
+foreach (
+	[ 'README.md', qr/with the (\d+) columns of/, scalar keys %documented ],
+	[ 'test/README.md', qr/^\| `oracle` \| compares ([\d,]+) /m, 2 * number_in('test/long/run.sh', qr/oracle1 .*TRUST_CASES:-(\d+)/) ],
+	[ 'test/README.md', qr/^\| `rights` .* ([\d,]+) cases/m, number_in('test/long/run.sh', qr/tap rights .*TRUST_CASES:-(\d+)/) ],
+	[ 'test/README.md', qr/^\| `mutants` \| plants (\d+) /m, number_in('test/long/run.sh', qr/TRUST_MUTANTS:-(\d+)/) ],
+	[ 'test/README.md', qr/(\d+) small bad histories/, scalar(() = $self_test =~ /^ok - .*: (?!nothing$)/mg) ],
+	[ 'test/README.md', qr/check-differential` sends ([\d,]+) /, number_in('test/http/run.sh', qr/set -- --count (\d+)/) ],
+	[ 'doc/api.md', qr/check-differential` compares ([\d,]+) /, number_in('test/http/run.sh', qr/set -- --count (\d+)/) ],
+	[ 'doc/api.md', qr/Query strings of up to ([\d,]+) bytes/, number_in('examples/api_service.py', qr/^QUERY_LIMIT = ([\d_]+) if/m) ],
+	[ 'doc/api.md', qr/the limit is ([\d,]+) bytes/, number_in('examples/api_service.py', qr/^QUERY_LIMIT = .* else ([\d_]+)$/m) ],
+	[ 'doc/production.md', qr/objsubid = (\d+) /, hex(number_in('src/batch_lock.c', qr/^#define BATCH_LOCK_SPACE\s+0x(\w+)$/m)) ])
+{
+	my ($file, $pattern, $number) = @$_;
+	is(number_in($file, $pattern), $number, "$file: $number, as in $pattern");
+}
+
+# ... or are measured: the least of three, as a checkpoint may come between
+$node->safe_psql('postgres', 'CREATE DATABASE measured TEMPLATE prepared');
+my ($wal) = sort { $a <=> $b } map { $node->safe_psql('measured', qq{
+	INSERT INTO jobs (batch_id, project_id, runs) SELECT md5('$_')::uuid, md5('project')::uuid, 1 FROM generate_series(1, 1000);
+	SELECT pg_current_wal_insert_lsn() AS before \\gset
+	SELECT count(cancel_jobs(md5('$_')::uuid)) AS calls \\gset
+	SELECT round((pg_current_wal_insert_lsn() - :'before') / 1000)}) } 1 .. 3;
+foreach ([ 'doc/performance.md', qr/^\| WAL \| (\d+) bytes a canceled job/m ], [ 'doc/growing.md', qr/\*\*(\d+) bytes of WAL\*\*/ ],
+	[ 'doc/cookbook.md', qr/is (\d+) bytes of WAL/ ], [ 'doc/faq.md', qr/writes (\d+) bytes of WAL/ ])
+{
+	my ($file, $pattern) = @$_;
+	cmp_ok(abs(number_in($file, $pattern) - $wal), '<=', 3, "$file: bytes of WAL for a canceled job") or diag $wal;
+}
+
 # One version everywhere
 my ($version) = slurp_file('pasqal_jobs.control') =~ /^default_version = '(.*)'$/m;
 my %versions = map { $_ => 1 } slurp_file('META.json') =~ /"version": "([^"]*)",?\n(?!\s*"url")/g;

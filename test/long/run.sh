@@ -21,7 +21,7 @@ parts=("$@")
 [ $# -gt 0 ] || parts=(lint model oracle ddl reentrant rights torture deadlocks crash limits sanitizers fuzz sqlsmith mutations mutants assertions races valgrind)
 seed=${TRUST_SEED:-20230323}
 
-sandbox_create postgresql-common libipc-run-perl perl python3
+sandbox_create postgresql-common libipc-run-perl perl pgbouncer python3
 results=$SANDBOX/results
 mkdir "$results"
 
@@ -62,7 +62,7 @@ run_part() {
 		reentrant) tap reentrant 016_reentrant.pl TRUST_CASES="${TRUST_CASES:-1000}" TRUST_SEED="$seed" ;;
 		rights) tap rights 017_rights.pl TRUST_CASES="${TRUST_CASES:-10000}" TRUST_SEED="$seed" ;;
 		deadlocks) tap deadlocks 006_batch_lock.pl TRUST_SECONDS=60 ;;
-		torture) tap torture 011_torture.pl TRUST_SECONDS="${TRUST_SECONDS:-240}" TRUST_SEED="$seed" ;;
+		torture) tap torture 011_torture.pl TRUST_SECONDS="${TRUST_SECONDS:-600}" TRUST_SEED="$seed" ;;
 		crash) tap crash 012_crash.pl TRUST_ROUNDS="${TRUST_ROUNDS:-60}" TRUST_SEED="$seed" ;;
 		limits) tap limits 013_limits.pl TRUST_LONG=1 TRUST_SEED="$seed" ;;
 		sanitizers) "$here/sanitize.sh" 3000 30 ;;

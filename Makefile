@@ -138,7 +138,8 @@ cores:
   make bench-api      the same over HTTP: 5 minutes; leaves test/bench/api.*
   make check-differential  5,000 requests to us and to FastAPI: 1 minute
   make check-upgrade  an upgraded extension against a fresh one: 10 seconds
-  make check-trust    the long tests: 8 GB of memory, 5 GB of disk, 2.5 hours
+  make check-trust    the long tests: 8 GB of memory, 5 GB of disk, 3 hours;
+                      TRUST_STATE=FILE lets them be stopped and go on
 
 In chroots, for which they need root or sudo, on Debian. The chroots stay in
 /var/tmp/pasqal_jobs-chroots; tools/matrix.sh --clean removes them:

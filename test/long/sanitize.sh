@@ -13,7 +13,7 @@
 cases=${1:-2000}
 seconds=${2:-20}
 SANDBOX_COPT='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g'
-sandbox_create postgresql-common libipc-run-perl perl python3
+sandbox_create postgresql-common libipc-run-perl perl pgbouncer python3
 
 # With the sanitizers' library first, Debian's PostgreSQL waits forever in
 # bindtextdomain() for a lock of glibc's. No message is translated here.

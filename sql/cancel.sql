@@ -120,3 +120,17 @@ SELECT status, error, count(*) FROM cancel_jobs_preview(batch(1), long_list(job(
 SELECT error, count(*) FROM cancel_jobs_preview(batch(1), long_list(batch(1))) GROUP BY 1;
 ROLLBACK;
 DROP FUNCTION long_list;
+-- the planner does not look at each element of a list of more than 50,000
+BEGIN;
+CREATE FUNCTION show_condition() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	context text;
+BEGIN
+	GET DIAGNOSTICS context = PG_CONTEXT;
+	RAISE NOTICE '%', substring(context FROM 'AND (\([^()]*j.user_id.*) RETURNING');
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER show_condition AFTER UPDATE ON jobs EXECUTE FUNCTION show_condition();
+SELECT jsonb_array_length(cancel_jobs(batch(1), jsonb_build_object('user_id', (SELECT jsonb_agg(n::text) FROM generate_series(1, values) AS n))) #> '{data,jobs}') AS jobs FROM unnest('{50000,50001}'::int[]) AS values;
+ROLLBACK;

@@ -30,7 +30,7 @@
  *
  * Jobs that are named by id get an answer in any case.  So for them the second
  * step comes after the lock, and only says whether one looks locked and, for a
- * long list, which ids are in the batch.
+ * long list, which are in the batch and which of these have ended.
  *
  *-------------------------------------------------------------------------
  */

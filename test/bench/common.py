@@ -4,12 +4,15 @@ Every sample is one call in a transaction that is rolled back, and a VACUUM
 then gives the pages back the room they had: so each contender finds the same
 fresh rows. In a round each contender has its turn, in random order, each in a
 session of its own; the first round warms up and is checked instead of
-counted. Figures are medians, ratios are medians of the ratios within a round.
+counted. Figures are medians; a ratio is the median of the ratios within a round,
+not the ratio of two medians.
 """
 
+import os
 import random
 import re
 import sys
+import threading
 import time
 from statistics import median, quantiles
 from typing import NamedTuple
@@ -18,6 +21,7 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 QUICK = "--quick" in sys.argv
+CPU_TIME = os.environ.get("BENCH_CLOCK") == "cpu"
 RESULTS = sys.argv[-1]
 
 UPDATE = """UPDATE jobs SET status = 'CANCELED', updated_at = now(), end_timestamp = now()
@@ -67,15 +71,28 @@ class Contender:
 
     nothing = [NO_BATCH]  # arguments with which no job is canceled
 
-    def __init__(self, name, statement, schema, **server):
+    def __init__(self, name, statement, schema, planned_once=False, **server):
         self.name = name
         self.conn = psycopg.connect(autocommit=True, options=f"-c search_path={schema},public", **server)
         self.pg = self.conn.pgconn
         self.pg.nonblocking = 0  # so that libpq reads while it cannot send
+        if planned_once:
+            self.plan_once()
         self.prepare(b"cancel", statement)
+
+    def plan_once(self, once=True):
+        """By itself, the plan cache has an UPDATE of batches of different sizes planned anew for each call."""
+        self.sql(f"SET plan_cache_mode = {'force_generic_plan' if once else 'auto'}")
 
     def prepare(self, name, statement):
         execute(self.pg, lambda pg: pg.prepare(name, statement.encode()))
+
+    def clock(self):
+        """Seconds, of time or of CPU time in the server"""
+        if not CPU_TIME:
+            return time.perf_counter()
+        with open(f"/proc/{self.conn.info.backend_pid}/schedstat") as schedstat:
+            return int(schedstat.read().split()[0]) / 1e9
 
     def sql(self, text):
         return execute(self.pg, lambda pg: pg.exec_(text.encode()))
@@ -115,9 +132,9 @@ def prepare_turn(turn):
 
 def timed(turn, check):
     """Seconds of one call, of which the first is checked."""
-    start = time.perf_counter()
+    start = turn.contender.clock()
     turn.contender.cancel(turn.arguments)
-    taken = time.perf_counter() - start
+    taken = turn.contender.clock() - start
     if check and (count := turn.contender.canceled(turn.table, turn.arguments)) != turn.canceled:
         sys.exit(f"{turn.contender.name} canceled {count} jobs, not {turn.canceled}")
     return taken
@@ -194,17 +211,31 @@ def number(value):
 
 
 def peak_memory(contender, arguments):
-    """Bytes by which the peak of the backend grows in one call, which is rolled back, and the call's result."""
-    pid = contender.conn.info.backend_pid
+    """Bytes by which the backend grows in one call, which is rolled back, and the call's result.
 
-    def peak():
-        with open(f"/proc/{pid}/status") as status:
-            return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) * 1024
+    That is memory of its own (RssAnon), without buffers that it shares; Linux keeps no peak of it, so it is read each
+    millisecond.
+    """
+    done = threading.Event()
+    seen = []
 
-    with open(f"/proc/{pid}/clear_refs", "w") as refs:
-        refs.write("5")  # the peak starts anew
-    idle = peak()
+    def watch():
+        with open(f"/proc/{contender.conn.info.backend_pid}/status") as status:
+            while True:
+                status.seek(0)
+                seen.append(int(re.search(r"RssAnon:\s+(\d+) kB", status.read())[1]) * 1024)
+                if done.wait(0.001):
+                    return
+
     contender.sql("BEGIN")
-    result = contender.cancel(arguments)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    while not seen:
+        time.sleep(0.001)
+    try:
+        result = contender.cancel(arguments)
+    finally:
+        done.set()
+        watcher.join()
     contender.sql("ROLLBACK")
-    return peak() - idle, result
+    return max(seen) - seen[0], result

@@ -24,11 +24,21 @@ CALLS = {1: 10, 100: 2} if QUICK else {1: 100, 100: 20, 1_000: 4, 10_000: 1}
 WARM_UP = 8  # calls without a job, after which all plans are kept
 
 FLOOR = "bare UPDATE, planned before"
+RETURNING = "UPDATE ... RETURNING *, planned before"
+BY_ID = "the same by id"
+CANCEL_BY_ID = "cancel_jobs by id"
 STATEMENTS = {
     FLOOR: UPDATE,
     "cancel_jobs (kept)": "SELECT pg_column_size(cancel_jobs($1))",
     "cancel_jobs_http (kept)": "SELECT status_code, pg_column_size(body) FROM cancel_jobs_http($1)",
+    RETURNING: UPDATE + " RETURNING *",
+    "cancel_jobs_http": "SELECT * FROM cancel_jobs_http($1)",
+    BY_ID: UPDATE + " AND id = $2 RETURNING *",
+    CANCEL_BY_ID: "SELECT cancel_jobs($1, $2)",
 }
+RIVALS = {FLOOR, RETURNING, BY_ID}
+# what a figure is divided by, if not by that of the floor
+BASES = {"cancel_jobs_http": RETURNING, CANCEL_BY_ID: BY_ID}
 DEARER = 0.01  # a share of the instructions
 # whether realloc() copies depends on what lies behind a block, so all that are large lie alone
 ENVIRONMENT = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -44,6 +54,22 @@ max_wal_size = 16GB
 shared_buffers = 1GB
 unix_socket_directories = '{}'
 """
+
+
+def sizes_of(statement):
+    return [1] if statement in (BY_ID, CANCEL_BY_ID) else list(CALLS)
+
+
+def md5_uuid(text):
+    return str(uuid.UUID(hashlib.md5(text.encode()).hexdigest())).encode()
+
+
+def arguments_of(statement, name):
+    """Those of a call for the batch that load_jobs made by this name, or for no batch."""
+    batch, job = (md5_uuid(f"{name} batch 0"), md5_uuid(f"{name} 0")) if name else (NO_BATCH, NO_BATCH)
+    if statement == CANCEL_BY_ID:
+        return [batch, b'{"id": "%s"}' % job]
+    return [batch, job] if statement == BY_ID else [batch]
 
 
 class Server:
@@ -82,15 +108,15 @@ class Server:
                        env={**os.environ, "PGHOST": self.directory})  # fmt: skip
         with psycopg.connect(**self.address, autocommit=True) as conn:
             for statement in STATEMENTS:
-                for jobs, calls in CALLS.items():
-                    for i in range(3 * calls):
+                for jobs in sizes_of(statement):
+                    for i in range(3 * CALLS[jobs]):
                         conn.execute("CALL load_jobs('small.jobs', %s, 1, %s)", [f"{statement} {jobs} {i}", jobs])
             conn.execute("VACUUM (FREEZE, ANALYZE)")
         self.stop()
 
     def check(self):
         """Has every call canceled its batch?"""
-        wanted = len(STATEMENTS) * sum(3 * calls * cancelable(jobs) for jobs, calls in CALLS.items())
+        wanted = sum(3 * CALLS[jobs] * cancelable(jobs) for statement in STATEMENTS for jobs in sizes_of(statement))
         with psycopg.connect(**self.address) as conn:
             canceled = conn.execute("SELECT count(*) FROM small.jobs WHERE status = 'CANCELED'").fetchone()[0]
         if canceled != wanted:
@@ -103,16 +129,13 @@ class Server:
 
     def count(self, statement, jobs, calls):
         """The instructions of a session that cancels these batches."""
-        session = Contender(statement, STATEMENTS[statement], "small", **self.address)
-        if statement == FLOOR:
-            session.sql("SET plan_cache_mode = force_generic_plan")
-        names = (f"{statement} {jobs} {i} batch 0" for i in calls)
-        batches = [str(uuid.UUID(hashlib.md5(name.encode()).hexdigest())).encode() for name in names]
-        for batch in [NO_BATCH] * WARM_UP + batches:
-            session.cancel([batch])
+        session = Contender(statement, STATEMENTS[statement], "small", statement in RIVALS, **self.address)
+        names = [f"{statement} {jobs} {i}" for i in calls]
+        for name in [None] * WARM_UP + names:
+            session.cancel(arguments_of(statement, name))
         pid = session.conn.info.backend_pid
         session.conn.close()
-        return self.total(pid, f"{statement} {len(batches)} x {jobs}")
+        return self.total(pid, f"{statement} {len(names)} x {jobs}")
 
     def total(self, pid, name):
         """What callgrind counted in a process that ends; its profile stays under this name."""
@@ -136,7 +159,8 @@ def count_instructions():
     server.start_counting()
     counts = {statement: {} for statement in STATEMENTS}
     for statement in STATEMENTS:
-        for jobs, n in CALLS.items():
+        for jobs in sizes_of(statement):
+            n = CALLS[jobs]
             once = server.count(statement, jobs, range(n))
             twice = server.count(statement, jobs, range(n, 3 * n))
             counts[statement][jobs] = (twice - once) // n
@@ -148,15 +172,17 @@ def count_instructions():
 def show(counts):
     lines = []
     for statement in STATEMENTS:
+        base = BASES.get(statement, FLOOR)
         cells = []
-        for jobs, n in CALLS.items():
-            count, ratio = counts[statement][jobs], counts[statement][jobs] / counts[FLOOR][jobs]
-            record("instructions", jobs, statement, count, "instructions", n)
-            record("instructions, ratio", jobs, statement, ratio, f"of {FLOOR}", n)
+        for jobs in sizes_of(statement):
+            count, ratio = counts[statement][jobs], counts[statement][jobs] / counts[base][jobs]
+            record("instructions", jobs, statement, count, "instructions", CALLS[jobs])
+            record("instructions, ratio", jobs, statement, ratio, f"of {base}", CALLS[jobs])
             cells += [f"{count:,}", f"{ratio:.3f}"]
-        lines.append([statement, *cells])
+        lines.append([statement, *cells, *[""] * (2 * len(CALLS) - len(cells))])
     table(
-        "Instructions of one call in the server, and as a multiple of the UPDATE",
+        "Instructions of one call in the server, and as a multiple of the UPDATE; of that with RETURNING if the call has"
+        "\nits answer sent",
         ["jobs in the batch", *(cell for jobs in CALLS for cell in (f"{jobs:,}", ""))],
         lines,
     )
@@ -173,14 +199,19 @@ def measure_instructions():
 def compare(counts, before):
     """Shows what changed since other counts; did a call of ours get dearer?"""
     change = {
-        (statement, jobs): counts[statement][jobs] / before[statement][str(jobs)] - 1 for statement in STATEMENTS for jobs in CALLS
+        (statement, jobs): counts[statement][jobs] / before[statement][str(jobs)] - 1
+        for statement in STATEMENTS
+        for jobs in sizes_of(statement)
     }
     table(
         "The same, more than before",
         ["jobs in the batch", *(f"{jobs:,}" for jobs in CALLS)],
-        [[statement, *(f"{change[statement, jobs]:+.2%}" for jobs in CALLS)] for statement in STATEMENTS],
+        [
+            [statement, *(f"{change[statement, jobs]:+.2%}" if (statement, jobs) in change else "" for jobs in CALLS)]
+            for statement in STATEMENTS
+        ],
     )
-    return any(more >= DEARER for (statement, _), more in change.items() if statement != FLOOR)
+    return any(more >= DEARER for (statement, _), more in change.items() if statement not in RIVALS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/bin/bash
 # test/bench/instructions.sh [REVISION]: counts the instructions that the server
 # takes for a call, beside a bare UPDATE that is planned already. Other work on
-# the machine changes nothing about them, so two minutes tell what a change
+# the machine changes nothing about them, so a few minutes tell what a change
 # costs.
 #
 # With a revision of git it counts those of that code first. Its status is 1 if

@@ -119,6 +119,7 @@ OURS = {
     "cancel_jobs": "rows, and why not",
     "cancel_jobs_http": "rows, and why not",
 }
+WITH_INDEX = ["UPDATE ... RETURNING *", "cancel_jobs_http"]  # also where workers fetch from an index
 
 
 def ids_of(queue, size):
@@ -133,7 +134,11 @@ def ids_of(queue, size):
 
 def measure_queues(contenders):
     queues = [Oban(), RiverDelete(), Boss(), Graphile(), River(), Procrastinate()]
-    answers = OURS | {queue.name: queue.answers for queue in queues}
+    indexed = {f"{name}, with an index for workers": name for name in WITH_INDEX}
+    answers = OURS | {name: OURS[plain] for name, plain in indexed.items()} | {queue.name: queue.answers for queue in queues}
+    for size in SIZES:
+        admin.execute(f"CALL load_jobs('indexed.jobs', 'of {size}', 1, {size})")
+    admin.execute("VACUUM (FREEZE, ANALYZE) indexed.jobs")
     cells = {name: [] for name in answers}
     for size in SIZES:
         progress(f"job queues, {size:,} jobs")
@@ -142,10 +147,15 @@ def measure_queues(contenders):
             name: Turn(contenders[name], "small.jobs", [batch_of(size)], cancelable(size), ROUNDS[size])
             for name in OURS
         } | {
+            name: Turn(contenders[plain], "indexed.jobs", [batch_of(size)], cancelable(size), ROUNDS[size])
+            for name, plain in indexed.items()
+        } | {
             queue.name: Turn(queue, queue.table, ids_of(queue, size), cancelable(size), ROUNDS[size])
             for queue in queues
             if size <= ONE_BY_ONE or not isinstance(queue, OneByOne)
         }
+        for queue in queues:
+            queue.plan_once(size <= ONE_BY_ONE)
         samples = run_rounds(turns)
         for name in answers:
             if name in turns:

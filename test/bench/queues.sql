@@ -9,6 +9,11 @@
 -- canceled, since it has ended (a queue that deletes what has ended: since it
 -- is being worked on).
 
+-- Our table with such an index: then our cancel is not HOT, either
+CREATE SCHEMA indexed;
+SELECT create_jobs_table('indexed.jobs');
+CREATE INDEX ON indexed.jobs (creation_order) WHERE status = 'PENDING';
+
 CREATE SCHEMA queues;
 SET search_path = queues, public;
 

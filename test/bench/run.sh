@@ -13,7 +13,9 @@
 #
 # Environment, for bench.py: BENCH_NOISE is the largest spread of the bare
 # UPDATE that is taken for quiet (2), BENCH_PARTS names the parts to measure
-# (then no results are left), BENCH_GROWTH adds a table of so many jobs.
+# (then no results are left), BENCH_GROWTH adds a table of so many jobs,
+# BENCH_FAST=1 leaves out the rivals that take long, BENCH_CLOCK=cpu measures CPU
+# time in the server, for a machine with other work. No results are left with these.
 
 . "$(dirname "$0")/../../tools/sandbox.sh"
 

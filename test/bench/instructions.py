@@ -25,7 +25,7 @@ WARM_UP = 8  # calls without a job, after which all plans are kept
 
 FLOOR = "bare UPDATE, planned before"
 RETURNING = "UPDATE ... RETURNING *, planned before"
-BY_ID = "the same by id"
+BY_ID = "UPDATE ... RETURNING * by id, planned before"
 CANCEL_BY_ID = "cancel_jobs by id"
 STATEMENTS = {
     FLOOR: UPDATE,

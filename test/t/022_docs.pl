@@ -174,7 +174,7 @@ foreach (
 	[ 'test/README.md', qr/^\| `oracle` \| compares ([\d,]+) /m, 2 * number_in('test/long/run.sh', qr/oracle1 .*TRUST_CASES:-(\d+)/) ],
 	[ 'test/README.md', qr/^\| `rights` .* ([\d,]+) cases/m, number_in('test/long/run.sh', qr/tap rights .*TRUST_CASES:-(\d+)/) ],
 	[ 'test/README.md', qr/^\| `mutants` \| plants (\d+) /m, number_in('test/long/run.sh', qr/TRUST_MUTANTS:-(\d+)/) ],
-	[ 'test/README.md', qr/(\d+) small bad histories/, scalar(() = $self_test =~ /^ok - .*: (?!nothing$)/mg) ],
+	[ 'test/README.md', qr/(\d+) small\s+bad histories/, scalar(() = $self_test =~ /^ok - .*: (?!nothing$)/mg) ],
 	[ 'test/README.md', qr/check-differential` sends ([\d,]+) /, number_in('test/http/run.sh', qr/set -- --count (\d+)/) ],
 	[ 'doc/api.md', qr/check-differential` compares ([\d,]+) /, number_in('test/http/run.sh', qr/set -- --count (\d+)/) ],
 	[ 'doc/api.md', qr/Query strings of up to ([\d,]+) bytes/, number_in('examples/api_service.py', qr/^QUERY_LIMIT = ([\d_]+) if/m) ],

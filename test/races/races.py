@@ -27,6 +27,8 @@ CALLS = {
     "waited": (f"SELECT answer(cancel_jobs(batch(), {ANN}));", False),
     "named": ("SELECT answer(cancel_jobs(batch(), jsonb_build_object('user_id', 'ann', "
               "'id', jsonb_build_array(job('a'), job('b'), job('c'), job('d')))));", False),
+    "skip": ("SET LOCAL pasqal_jobs.locked_jobs = 'skip'; "
+             f"SELECT answer(cancel_jobs(batch(), {ANN}));", False),
     "partitioned": (f"SELECT answer(cancel_jobs(batch(), {ANN}));", True),
     "repeatable": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; "
                    f"SELECT answer(cancel_jobs(batch(), {ANN}));", False),
@@ -295,7 +297,7 @@ def word(seam, cell):
         canceled, errors = cell.answer.split("~")
         reasons = dict(reason.split(" ", 1) for reason in errors.strip().split(", ") if reason)
         what = "canceled" if subject in canceled.split() else reasons.get(subject, "left out")
-        what = what.replace("NO MATCH", "no match").replace("NOT FOUND", "not found").replace("KEPT", "kept")
+        what = what.replace("NO MATCH", "no match").replace("NOT FOUND", "not found").replace("KEPT", "kept").replace("LOCKED", "locked")
     return "call waits; " + what if cell.waits == "call" else what
 
 
@@ -307,6 +309,9 @@ TABLES = {
     ("waited", "named"):
         "`·`: at after-update a is canceled, so a deed with it waits, whenever it would end; e is not named, or comes "
         "too late for the UPDATE. What the call waited for is over by then.",
+    ("skip",):
+        "`·`: nothing but the lock of the batch is waited for, so that an open deed with a is `locked` at after-match; at "
+        "after-lock-rows a is locked by the call, so a deed with it waits, whenever it would end.",
     ("partitioned",):
         "`·`: the UPDATE meets deeds that end later as at after-match; at after-update those with a wait, and no read "
         "sees the others. a can match again only where it has left.",

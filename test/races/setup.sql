@@ -23,6 +23,7 @@ AS $$
 		'~',
 		(SELECT string_agg(right(e.key, 1) || ' ' || CASE e.value
 				WHEN 'Job was not canceled: a trigger or a row-level security policy kept it' THEN 'KEPT'
+				WHEN 'Job is locked by another transaction' THEN 'LOCKED'
 				WHEN 'Job was not found in this batch' THEN 'NOT FOUND'
 				WHEN 'Job does not match the other filters' THEN 'NO MATCH'
 				ELSE regexp_replace(e.value, '^Job cannot be canceled: its status is ', '') END,

@@ -48,7 +48,7 @@ PG_CPPFLAGS = -I$(srcdir)/src
 REGRESS = setup cancel filters problems relations http rows calls security utf8 ddl chunks locked install
 ISOLATION = cancel-worker cancel-filtered cancel-named new-jobs cancel-cancel \
 	job-comes-back repeatable-read lock-timeout deadlock batch-lock renamed-label partitioned \
-	overtake skip-worker shared-locks late-reference
+	overtake skip-worker brief-locks shared-locks late-reference
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 EXTRA_CLEAN = output_iso
 

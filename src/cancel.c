@@ -39,6 +39,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "batch_lock.h"
@@ -75,6 +76,7 @@ typedef struct CancelState
 								 * be tried again */
 	bool		retry_needed;	/* ... and there are some */
 	LockView	locks;
+	HTAB	   *looks;			/* of LastLook; NULL: none yet */
 	Ledger	   *ledger;
 	MemoryContext context;		/* for what lasts as long as the call */
 	const char *why_status[JOB_STATUS_OTHER];	/* made when first needed */
@@ -350,18 +352,51 @@ cancel_in_place(CancelState *state, Request *request)
 	list_open(state, request);
 }
 
+/* How the row of a job was at the last look */
+typedef struct LastLook
+{
+	pg_uuid_t	id;				/* hash key */
+	TransactionId xmax;
+	bool		looked_locked;
+} LastLook;
+
 /*
- * Why a job that can be canceled and matches was not canceled: another
- * transaction has locked it if we could not, unless a policy kept it.
+ * Has a policy kept a job that we have tried to lock since the last look?  Any
+ * other transaction that had locked it meanwhile would have left another xmax.
+ */
+static bool
+kept_by_policy(CancelState *state, const pg_uuid_t *id, TransactionId xmax)
+{
+	HASHCTL		ctl = {.keysize = UUID_LEN, .entrysize = sizeof(LastLook), .hcxt = state->context};
+	LastLook   *last;
+	bool		found;
+	bool		kept;
+
+	if (state->looks == NULL)
+		state->looks = hash_create("pasqal_jobs looks", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	last = hash_search(state->looks, id, HASH_ENTER, &found);
+	kept = found && !last->looked_locked && last->xmax == xmax;
+	last->xmax = xmax;
+	last->looked_locked = row_looks_locked(&state->locks, xmax);
+	return kept;
+}
+
+/*
+ * Why a job that can be canceled and matches was not canceled, or NULL if it is
+ * to be tried again.  A job that we have locked was kept by a trigger; another
+ * one is locked by another transaction, unless a policy hides it from locking.
  */
 static const char *
-why_not_canceled(CancelState *state, const pg_uuid_t *id, Datum xmax, bool xmax_null)
+why_not_canceled(CancelState *state, const pg_uuid_t *id, NullableDatum xmax)
 {
-	if (!state->request->skip_locked || ledger_is_held(state->ledger, id) ||
-		(state->relation->has_policies && !xmax_null &&
-		 !row_looks_locked(&state->locks, DatumGetTransactionId(xmax))))
+	if (ledger_is_held(state->ledger, id))
 		return WHY_KEPT;
-	return WHY_LOCKED;
+	if (state->request->skip_locked && state->relation->has_policies && !xmax.isnull &&
+		kept_by_policy(state, id, DatumGetTransactionId(xmax.value)))
+		return WHY_KEPT;
+	if (state->retry)
+		return NULL;
+	return state->request->skip_locked ? WHY_LOCKED : WHY_KEPT;
 }
 
 /* A row of STATEMENT_LOOK */
@@ -381,12 +416,14 @@ settle(TupleTableSlot *row, void *arg)
 		why = why_status(state, status, status_null);
 	else if (DatumGetBool(row->tts_values[RESULT_MATCHES]))
 	{
-		if (state->retry && !ledger_is_held(state->ledger, id))
+		NullableDatum xmax = {row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]};
+
+		why = why_not_canceled(state, id, xmax);
+		if (why == NULL)
 		{
 			state->retry_needed = true;
 			return;
 		}
-		why = why_not_canceled(state, id, row->tts_values[RESULT_XMAX], row->tts_isnull[RESULT_XMAX]);
 	}
 	else if (state->named)
 		why = WHY_NO_MATCH;

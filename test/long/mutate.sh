@@ -35,8 +35,8 @@ cancel.c|psprintf\(WHY_STATUS,|psprintf("Job cannot be canceled: its status was 
 cancel.c|else if \(DatumGetBool\(row->tts_values\[RESULT_MATCHES\]\)\)|else if (!state->named)
 cancel.c|\.named \? WHY_NOT_FOUND|.named ? WHY_NO_MATCH
 ledger.c|ledger->entries, ledger->count, sizeof|ledger->entries, ledger->count - 1, sizeof
-cancel.c|return WHY_LOCKED|return WHY_KEPT
-cancel.c|ledger_is_held\(\w+->ledger, id\)(?= ..\s+\(\w+->relation->has_policies)|false
+cancel.c|\? WHY_LOCKED|? WHY_KEPT
+cancel.c|if \(ledger_is_held\(\w+->ledger, id\)\)(?=\s+return WHY_KEPT)|if (false)
 cancel.c|of\[FILTER_ID\] = ledger_ids\(\w+->ledger, true\)|of[FILTER_ID].count = 0
 row_locks.c|result = ROW_LOCKS_NO_KEY_UPDATE|result = ROW_LOCKS_UPDATE
 call.c|strcmp\(text, "CANCELED"\)|strcmp(text, "PAUSED")

@@ -27,7 +27,7 @@ cancel.c|cancel_requested\(state, \K&again|state->request
 cancel.c|else if \(\w+->named\)\s+why = WHY_NO_MATCH;|
 cancel.c|\trequest->tids\.count = 0;|
 cancel.c|if \(!request->skip_locked\)\s+(?=statement_execute)|if (true)
-cancel.c|return WHY_LOCKED;|return WHY_KEPT;
+cancel.c|\? WHY_LOCKED|? WHY_KEPT
 chunks.c|relation->relid != work->relid|false
 chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
 ledger.c|if \(entry\)\s+entry->outcome = ANSWERED;|if (entry && entry->outcome == NULL) entry->outcome = ANSWERED;

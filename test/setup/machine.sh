@@ -77,7 +77,7 @@ case_bare() {
 	run make demo
 	shows_the_demo "the second run"
 	check "and installs nothing" eval '! said "^== packages"'
-	check "and takes less than 15 seconds of a processor ($processor, in $seconds)" [ "$processor" -lt 15 ]
+	check "and takes less than 20 seconds of a processor ($processor, in $seconds)" [ "$processor" -lt 20 ]
 	nothing_left
 	run pg_createcluster 15 main --start
 	check "pg_createcluster, as told, makes a cluster" [ "$status" = 0 ]

@@ -4,8 +4,8 @@
 #	test/suite.sh [PART...]
 #
 # Parts: lint, installcheck, clusters, differential, service, setup, tap, or a
-# file of test/t or test/http (default: all of them). One more than there are
-# processors run at a time, but for files that say "Runs alone".
+# file of test/t or test/http (default: all of them). Twice as many as there
+# are processors run at a time, but for files that say "Runs alone".
 #
 # Ends with a line "N passed, N failed" that counts the files of pg_regress,
 # the specs of isolationtester, the assertions of the TAP tests, and the
@@ -119,12 +119,12 @@ for name in "$@"; do
 	esac
 done
 
-# One more than there are processors, since each waits for much of its time; what
+# Twice as many as there are processors, since each waits for much of its time; what
 # one has printed is shown once it has ended
 if [ ${#parts[@]} -gt 1 ]; then
 	for name in "${parts[@]}"; do
 		! alone "$name" || continue
-		[ "$(jobs -rp | wc -l)" -le "$(nproc)" ] || wait -n || true
+		[ "$(jobs -rp | wc -l)" -lt $((2 * $(nproc))) ] || wait -n || true
 		{
 			part "$name" >"$SANDBOX/part.$BASHPID"
 			flock "$SANDBOX" cat "$SANDBOX/part.$BASHPID"

@@ -46,7 +46,7 @@
 
 #define BATCH_LOCK_SPACE	0x504A
 
-/* A chain of views that is longer than this, or is a circle, is not followed */
+/* A chain of views, which may be a circle, is followed this far */
 #define MAX_LEVELS			32
 
 /*

@@ -14,7 +14,7 @@
 typedef enum BatchLock
 {
 	BATCH_LOCK_TAKEN,
-	BATCH_LOCK_WAITED,			/* ... for another transaction */
+	BATCH_LOCK_WAITED,			/* taken, after a wait */
 	BATCH_LOCK_BUSY				/* another transaction has it */
 } BatchLock;
 

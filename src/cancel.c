@@ -53,8 +53,7 @@
  * they can be canceled at the second look.  Where no trigger or policy can
  * keep a job from the UPDATE, such a job had ended, or did not match, when the
  * UPDATE began, and came back.  After the last retry it is reported as kept.
- * A call that skips locked jobs tries again as long as it can lock one more,
- * and as often.
+ * A call that skips locked jobs stops sooner if it can lock no more of them.
  */
 #define MAX_RETRIES		3
 
@@ -198,7 +197,7 @@ enter_if_listed(TupleTableSlot *row, void *arg)
 
 /*
  * Enters the jobs of a long list as the batch has them, in the order in which
- * the UPDATE will return them.  Only those that it is to cancel stay in the
+ * the UPDATE mostly returns them.  Only those that it is to cancel stay in the
  * request.
  */
 static void
@@ -318,7 +317,7 @@ cancel_held(CancelState *state, const Request *request)
 		statement_execute(STATEMENT_CANCEL, &held, note_canceled, state);
 }
 
-/* Cancels the jobs of the request as locked_jobs says */
+/* Cancels the jobs of the request as its skip_locked says */
 static void
 cancel_requested(CancelState *state, const Request *request)
 {

@@ -270,7 +270,7 @@ reopen_relation(Work *work)
 }
 
 /*
- * A CancelObserver's function: puts a locked job off, and counts another as
+ * A CancelObserver's function: puts a locked job off, and counts others as
  * failed
  */
 static void

@@ -316,7 +316,7 @@ compare_values(const void *a, const void *b, void *compare)
 												 *(const Datum *) a, *(const Datum *) b));
 }
 
-/* The same for texts and labels; those of an enum are Oids */
+/* Sorts texts or labels, and drops duplicates; labels of an enum are Oids */
 static int
 drop_repeated_values(FilterValues *values, const LabelColumn *column)
 {

@@ -50,7 +50,8 @@ typedef struct FilterDef
 {
 	const char *name;
 	FilterKind	kind;
-	bool		list;			/* takes a list, too */
+	bool		list;			/* takes a list, too: uuids, texts, labels
+								 * only */
 
 	/*
 	 * The condition on the job j in SQL.  Each $ becomes a parameter with the

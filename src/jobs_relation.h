@@ -28,7 +28,7 @@ typedef struct JobsShape
 /* A relation that has been found fit to hold jobs */
 typedef struct JobsRelation
 {
-	Relation	rel;			/* held open from open to close */
+	Relation	rel;			/* open; NULL: it is not */
 	Oid			relid;
 	uint64		version;		/* another number after each look at it */
 	uint64		seen;			/* count of invalidations at the last look */

@@ -88,7 +88,7 @@ jobs_table_lock(LOCKMODE lockmode)
 	if (name->catalogname && strcmp(name->catalogname, get_database_name(MyDatabaseId)) != 0)
 		invalid_name("It names another database.");
 
-	/* PostgreSQL's own message, and the way out */
+	/* PostgreSQL's own message, with a hint */
 	if (name->schemaname && !name->catalogname)
 		schema = get_namespace_oid(name->schemaname, true);
 	if (OidIsValid(schema) &&

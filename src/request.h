@@ -19,7 +19,7 @@ typedef struct Request
 
 	/*
 	 * Is a work list to have the tids of its jobs? And the tids that jobs of
-	 * the filter id had, if known; none may be there any more
+	 * the filter id had, if known; which they may have no more
 	 */
 	bool		wants_tids;
 	FilterValues tids;
@@ -30,7 +30,7 @@ typedef struct Request
 	 */
 	TransactionId held_by;
 
-	/* What becomes of jobs that others have locked: pasqal_jobs.locked_jobs */
+	/* Leave jobs that others have locked, in place of waiting for them */
 	bool		skip_locked;
 
 	/* What RUNNING jobs become, as the column has it, if that is not CANCELED */

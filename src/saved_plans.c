@@ -11,6 +11,8 @@
  *	 given another plan, and its address stays.
  * - When there are too many plans, the least recently used one is freed.
  *
+ * Whether it is a generic plan is decided in statement.c (make_plan).
+ *
  * A plan is used as long as the relation has the version that it was made for
  * and the plan cache calls it valid.  It is never freed in an invalidation
  * callback.
@@ -90,7 +92,7 @@ forget_one_plan(void)
  *
  * Keeps a plan that was made for a statement, in place of an earlier one.
  * Returns NULL if the earlier one is held by an execution that has called us:
- * then the plan stays the caller's.
+ * then SPI_finish frees the plan.
  */
 SavedPlan *
 saved_plan_enter(const PlanKey *key, uint64 version, SPIPlanPtr plan)

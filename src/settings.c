@@ -9,6 +9,10 @@
  * that nobody chose, so the invalid text is remembered here, and calls fail
  * until the setting is set right (see settings_check).
  *
+ * PostgreSQL itself refuses a bad word or number once the library is loaded.
+ * jobs_table_lock checks jobs_table, read_running_status running_status, and
+ * call_check_locked_jobs whether a relation allows locked_jobs = skip.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -170,7 +174,7 @@ look_at_placeholder(CheckedSetting *setting)
 		setting->invalid = MemoryContextStrdup(TopMemoryContext, invalid);
 }
 
-/* Settings that take any text, and are checked when they are used */
+/* Texts: jobs_table.c and call.c check them when they are used */
 static void
 define_texts(void)
 {

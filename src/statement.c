@@ -136,8 +136,8 @@ keep_if_suitable(SavedPlan *saved, bool whole_batch)
  * Makes the plan of a statement, and saves it.  Returns NULL if it cannot be
  * saved (see saved_plan_enter); then *plan is in memory of SPI.
  *
- * For a partitioned table a generic plan would lock every partition, a custom
- * plan locks one.  For a long list see FORM_LONG_ARRAY.
+ * For a partitioned table a generic plan locks every partition, a custom plan
+ * may lock one.  For a long list see FORM_LONG_ARRAY.
  *
  * A generic plan is wanted for a single id, for tids, and for a batch without
  * other filters: with batches of different sizes the plan cache would have
@@ -351,8 +351,9 @@ statement_execute(StatementKind kind, const Request *request,
 	AcceptInvalidationMessages();
 	jobs_relation_verify(request->relation);
 	if (kind == STATEMENT_LOCK && request->relation->row_locks == ROW_LOCKS_NONE)
-		jobs_relation_changed(request->relation);	/* what SKIP LOCKED waits
-													 * for was attached */
+		jobs_relation_changed(request->relation);	/* a partition was
+													 * attached that cannot be
+													 * locked so */
 	statement_fill_key(&key, kind, request);
 	statement_build(&statement);
 	options.params = param_list(&statement);

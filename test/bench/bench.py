@@ -230,13 +230,13 @@ def measure_batches():
 
 
 def measure_linear():
-    progress("time a job")
+    progress("time per job")
     admin.execute("CHECKPOINT")
     samples = run_rounds({size: turn_of(KEPT, size, LINEAR_ROUNDS) for size in (SOME, MANY)})
     value, count = ratio(samples, MANY, SOME)
     value *= SOME / MANY
-    record("time a job", MANY, f"{KEPT} / the same for {SOME} jobs", value, "ratio", count)
-    goal(f"time a job at {MANY:,} / at {SOME:,}", value, 1.20)
+    record("time per job", MANY, f"{KEPT} / the same for {SOME} jobs", value, "ratio", count)
+    goal(f"time per job at {MANY:,} / at {SOME:,}", value, 1.20)
 
 
 def measure_dense():

@@ -1,7 +1,7 @@
 """Whether time stays the same as things grow: the table, the batch, the list of ids.
 
 The jobs are narrow: without user, variables and sequence. BENCH_GROWTH=100000000
-measures a table of so many jobs, too: it wants 55 GB of disk and half an hour.
+measures a table of that many jobs, too: it wants 55 GB of disk and half an hour.
 """
 
 import os
@@ -40,7 +40,7 @@ MANY_STATEMENTS = {
 
 
 def load(schema, batches, jobs, partitions=0):
-    """A table of batches of so many jobs each; filled by two sessions, and indexed afterwards"""
+    """A table of batches of that many jobs each; filled by two sessions, and indexed afterwards"""
     admin.execute(f"CREATE SCHEMA {schema}")
     admin.execute("SELECT create_jobs_table(%s, %s)", [f"{schema}.jobs", partitions])
     key = query("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'",
@@ -95,7 +95,7 @@ def measure_growth():
             schema = f"growth_{level}"
             load(schema, level // BATCH, BATCH, partitions)
             for name, statement in (FLOOR, UPDATE), (KEPT, "SELECT pg_column_size(cancel_jobs($1))"):
-                # a plan for all values locks every partition, so it is no floor there
+                # a generic plan locks every partition, so it is no floor there
                 contender = Contender(name, statement, schema, name == FLOOR and not partitions)
                 turns[name, level] = Turn(
                     contender, f"{schema}.jobs", [batch_id(level // BATCH // 2)], BATCH - BATCH // 10, ROUNDS

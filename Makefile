@@ -128,7 +128,7 @@ cores:
   make demo           cancels jobs in sample data, at a terminal step by step:
                       2 minutes; again 15 seconds
   make demo-api       the same over HTTP, with curl: 2 minutes; again 15 seconds
-  make test           all tests: 1 GB of disk, 8 minutes
+  make test           all tests: 1 GB of disk, 9 minutes
   make lint           what reads sources without running them, as far as it is
                       installed: 3 minutes
   make coverage       all tests, and the lines and branches of src/ that they

@@ -62,13 +62,13 @@ PLANNED_ANEW = "bare UPDATE, planned for each batch"
 RETURNING = "UPDATE ... RETURNING *"
 CTE_JSON = "CTE with json_agg"
 CTE_JSON_UNLOCKED = "CTE with json_agg, not locking"
-CTE_JSONB = "CTE with jsonb_agg (kept)"
-CTE_JSONB_UNLOCKED = "CTE with jsonb_agg, not locking (kept)"
+CTE_JSONB = "CTE with jsonb_agg (not sent)"
+CTE_JSONB_UNLOCKED = "CTE with jsonb_agg, not locking (not sent)"
 LOOP = "PL/pgSQL loop"
 PIPELINE = "pipelined UPDATE a job"
-KEPT = "cancel_jobs (kept)"
+KEPT = "cancel_jobs (not sent)"
 CANCEL = "cancel_jobs"
-HTTP_KEPT = "cancel_jobs_http (kept)"
+HTTP_KEPT = "cancel_jobs_http (not sent)"
 HTTP = "cancel_jobs_http"
 ROWS = "cancel_jobs_rows"
 
@@ -502,7 +502,7 @@ def show_setting():
     report.append(f"Settings other than the default: {', '.join(row[0] for row in settings)}")
     report.append(
         f"Table: create_jobs_table(), {TABLE_JOBS:,} jobs; 90 % of each batch can be canceled. One libpq client on a\n"
-        "Unix socket, prepared statements, each result fetched as text; (kept): the result stays in the server.\n"
+        "Unix socket, prepared statements, each result fetched as text; (not sent): the result stays in the server.\n"
         "Each call finds fresh rows; contenders take turns in random order; medians. The bare UPDATE and that with\n"
         "RETURNING are planned once, but for the line that says otherwise."
     )

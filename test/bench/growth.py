@@ -25,11 +25,11 @@ MANY_ROUNDS = 1 if QUICK else 2
 LIST_ROUNDS = 1 if QUICK else 5
 
 FLOOR = "bare UPDATE"
-KEPT = "cancel_jobs (kept)"
+KEPT = "cancel_jobs (not sent)"
 # of chunks only counts are answered, so one call need not send its answer, either
 CHUNKS = f"cancel_jobs_in_chunks, {BATCH:,}"
 ONE_ROWS = "one call, cancel_jobs_rows (counted)"
-ONE_HTTP = "one call, cancel_jobs_http (kept)"
+ONE_HTTP = "one call, cancel_jobs_http (not sent)"
 ONE_UPDATE = "one bare UPDATE"
 MANY_STATEMENTS = {
     CHUNKS: f"CALL cancel_jobs_in_chunks($1, '{{}}', {BATCH})",

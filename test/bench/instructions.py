@@ -29,8 +29,8 @@ BY_ID = "UPDATE ... RETURNING * by id, planned before"
 CANCEL_BY_ID = "cancel_jobs by id"
 STATEMENTS = {
     FLOOR: UPDATE,
-    "cancel_jobs (kept)": "SELECT pg_column_size(cancel_jobs($1))",
-    "cancel_jobs_http (kept)": "SELECT status_code, pg_column_size(body) FROM cancel_jobs_http($1)",
+    "cancel_jobs (not sent)": "SELECT pg_column_size(cancel_jobs($1))",
+    "cancel_jobs_http (not sent)": "SELECT status_code, pg_column_size(body) FROM cancel_jobs_http($1)",
     RETURNING: UPDATE + " RETURNING *",
     "cancel_jobs_http": "SELECT * FROM cancel_jobs_http($1)",
     BY_ID: UPDATE + " AND id = $2 RETURNING *",

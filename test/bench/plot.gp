@@ -15,8 +15,8 @@ set tics nomirror
 set key outside right center reverse Left
 
 # ours drawn through, the rivals dashed, from the slowest to the fastest
-array curve[9] = ['PL/pgSQL loop', 'CTE with jsonb_agg (kept)', 'pipelined UPDATE a job', 'CTE with json_agg', \
-	'UPDATE ... RETURNING *', 'cancel_jobs', 'cancel_jobs_rows', 'cancel_jobs_http', 'cancel_jobs (kept)']
+array curve[9] = ['PL/pgSQL loop', 'CTE with jsonb_agg (not sent)', 'pipelined UPDATE a job', 'CTE with json_agg', \
+	'UPDATE ... RETURNING *', 'cancel_jobs', 'cancel_jobs_rows', 'cancel_jobs_http', 'cancel_jobs (not sent)']
 array color[9] = ['#999999', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#d55e00', '#8c6d31', '#0072b2', '#009e73']
 points(name) = sprintf("< awk -F, '$1 == \"ratio\" && $3 == \"%s\"' results.csv", name)
 measured(name) = system(sprintf("grep -cF ',%s,' results.csv || true", name)) > 0

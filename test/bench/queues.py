@@ -115,7 +115,7 @@ class Procrastinate(OneByOne):
 OURS = {
     "bare UPDATE": "nothing",
     "UPDATE ... RETURNING *": "rows",
-    "cancel_jobs (kept)": "nothing to the client",
+    "cancel_jobs (not sent)": "nothing to the client",
     "cancel_jobs": "rows, and why not",
     "cancel_jobs_http": "rows, and why not",
 }

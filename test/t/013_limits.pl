@@ -332,6 +332,7 @@ SKIP:
 	is(state_of(q{SELECT count(cancel_jobs(batch('huge')))}), '54000', '... for jsonb too');
 	is(state_of(q{SELECT count(body::text) FROM cancel_jobs_http(batch('escaped')::text)}), '54000', 'one job that is beyond 1 GB once escaped');
 	is(state_of(q{SELECT count(body::text) FROM cancel_jobs_http(batch('few')::text, repeat('id=x&', 20000000))}), '54000', 'a list of problems beyond 1 GB');
+	is(state_of(q{SELECT status_code FROM cancel_jobs_http(batch('few')::text, 'user_id=' || repeat('a', 600000000))}), '54000', 'a value of a query string beyond 512 MB');
 	unchanged('beyond 1 GB');
 	is($node->safe_psql('postgres', q{BEGIN; SELECT octet_length(body::text) BETWEEN 1050000000 AND 1073741823 FROM cancel_jobs_http(batch('almost')::text); ROLLBACK}), 't', 'almost 1 GB is answered');
 	is($node->safe_psql('postgres', q{BEGIN; SELECT jsonb_array_length(a->'data'->'jobs'), octet_length(a->'data'->'jobs'->265->>'sequence') FROM cancel_jobs(batch('fits')) AS a; ROLLBACK}), '266|1000000', 'almost 256 MB of jsonb are answered');

@@ -426,6 +426,8 @@ SET pasqal_jobs.date_filter = 'creation';
 SET pasqal_jobs.max_jobs = '2147483647';
 SET pasqal_jobs.chunk_pause = '5ms';
 SELECT tried(batch(1), '{"min_runs": 900}');
+RESET pasqal_jobs.date_filter;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 \c -
 SET SESSION AUTHORIZATION regress_pasqal_tenant;
 SET client_min_messages = error;

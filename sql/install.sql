@@ -17,6 +17,7 @@ FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_pro
 	JOIN pg_extension AS e ON e.oid = d.refobjid WHERE extname = 'pasqal_jobs' ORDER BY 1::text;
 LOAD 'pasqal_jobs';
 SELECT name, setting, boot_val, context, enumvals FROM pg_settings WHERE name LIKE 'pasqal_jobs.%' ORDER BY 1;
+SELECT name, short_desc, extra_desc FROM pg_settings WHERE name LIKE 'pasqal_jobs.%' ORDER BY 1;
 -- in another schema, moved, and dropped
 DROP TABLE jobs;
 DROP EXTENSION pasqal_jobs;

@@ -284,6 +284,20 @@ CREATE TRIGGER progress BEFORE UPDATE ON jobs EXECUTE FUNCTION progress();
 CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 DROP TRIGGER progress ON jobs;
 DROP FUNCTION progress;
+-- the pause is that of the call's beginning, too
+TRUNCATE jobs;
+SELECT submit(batch(1));
+DO $$
+DECLARE
+	began timestamptz := clock_timestamp();
+	c bigint;
+	f bigint;
+BEGIN
+	PERFORM set_config('pasqal_jobs.chunk_pause', '150ms', true);
+	CALL cancel_jobs_in_chunks(batch(1), '{"status": "PENDING"}', 1, c, f);
+	RAISE NOTICE 'rested: %', clock_timestamp() - began >= interval '150 ms';
+END
+$$;
 -- no pause after the last chunk
 TRUNCATE jobs;
 SELECT submit(batch(1));

@@ -80,6 +80,7 @@ DECLARE
 	types pg_catalog.text;
 	target pg_catalog.text;
 	many pg_catalog.bool;
+	schema pg_catalog.regnamespace;
 	existing pg_catalog.regclass;
 	lz4 pg_catalog.text;
 	-- 45 leaves room for a second version of each row in its page (HOT); vacuum
@@ -134,12 +135,13 @@ BEGIN
 	target := pg_catalog.format('%I.%I', nsp, rel);
 
 	IF nsp OPERATOR(pg_catalog.<>) 'pg_temp' THEN
-		IF pg_catalog.to_regnamespace(pg_catalog.quote_ident(nsp)) IS NULL THEN
+		schema := pg_catalog.to_regnamespace(pg_catalog.quote_ident(nsp));
+		IF schema IS NULL THEN
 			RAISE EXCEPTION 'schema "%" does not exist', nsp
 				USING ERRCODE = 'invalid_schema_name',
 					HINT = pg_catalog.format('CREATE SCHEMA %I;', nsp);
-		ELSIF NOT (pg_catalog.has_schema_privilege(nsp, 'CREATE')
-					AND pg_catalog.has_schema_privilege(nsp, 'USAGE')) THEN
+		ELSIF NOT (pg_catalog.has_schema_privilege(schema, 'CREATE')
+					AND pg_catalog.has_schema_privilege(schema, 'USAGE')) THEN
 			RAISE EXCEPTION 'permission denied for schema %', nsp
 				USING ERRCODE = 'insufficient_privilege',
 					HINT = pg_catalog.format('The call needs: GRANT CREATE, USAGE ON SCHEMA %I TO %I;', nsp, current_user);

@@ -170,6 +170,29 @@ SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1), '{"id": ["0000
 CALL cancel_jobs_in_chunks(batch(1), '{}', 1);
 \x off
 SELECT count(*) FROM jobs WHERE status = 'CANCELED';
+-- what a policy or trigger keeps is not canceled, and does not count, however it was found
+CREATE ROLE regress_chunks;
+GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_chunks;
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY seen ON jobs FOR SELECT USING (true);
+CREATE POLICY updated ON jobs FOR UPDATE USING (runs < 400);
+SET ROLE regress_chunks;
+SELECT tried(batch(1));
+RESET ROLE;
+ALTER POLICY updated ON jobs USING (true);
+SET ROLE regress_chunks;
+SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+RESET ROLE;
+DROP POLICY seen ON jobs;
+DROP POLICY updated ON jobs;
+ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY regress_chunks;
+DROP ROLE regress_chunks;
+CREATE FUNCTION keep_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER keep_one BEFORE UPDATE ON jobs FOR EACH ROW WHEN (OLD.runs = 400) EXECUTE FUNCTION keep_one();
+SELECT tried(batch(1));
+DROP TRIGGER keep_one ON jobs;
+DROP FUNCTION keep_one;
 -- what may be canceled, and a preview, have no limit
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SELECT tried(batch(1), '{"min_runs": 200}');
@@ -261,6 +284,20 @@ CREATE TRIGGER progress BEFORE UPDATE ON jobs EXECUTE FUNCTION progress();
 CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 DROP TRIGGER progress ON jobs;
 DROP FUNCTION progress;
+-- the pause is that of the call's beginning, too
+TRUNCATE jobs;
+SELECT submit(batch(1));
+DO $$
+DECLARE
+	began timestamptz := clock_timestamp();
+	c bigint;
+	f bigint;
+BEGIN
+	PERFORM set_config('pasqal_jobs.chunk_pause', '150ms', true);
+	CALL cancel_jobs_in_chunks(batch(1), '{"status": "PENDING"}', 1, c, f);
+	RAISE NOTICE 'rested: %', clock_timestamp() - began >= interval '150 ms';
+END
+$$;
 -- no pause after the last chunk
 TRUNCATE jobs;
 SELECT submit(batch(1));

@@ -240,6 +240,12 @@ SELECT * FROM failure($$SELECT create_jobs_table('nowhere.jobs')$$);
 SELECT * FROM failure($$SELECT create_jobs_table('jobs')$$);
 SELECT * FROM failure(format('SELECT create_jobs_table(%L, 10)', repeat('n', 62)));
 \x off
+-- longer names are cut off, as CREATE TABLE does it
+SET client_min_messages = warning;
+DO $$ BEGIN EXECUTE format('CREATE SCHEMA %I', repeat('s', 70)); END $$;
+SELECT length(create_jobs_table(repeat('s', 70) || '.' || repeat('t', 70))::text), length(create_jobs_table(repeat('s', 70) || '.few', 1)::text);
+DO $$ BEGIN EXECUTE format('DROP SCHEMA %I CASCADE', repeat('s', 70)); END $$;
+RESET client_min_messages;
 SELECT create_jobs_table('pg_temp.mine') IS NOT NULL AS made;
 DROP TABLE pg_temp.mine;
 SELECT count(*) AS members FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_class'::regclass

@@ -460,7 +460,11 @@ look_at_open(CancelState *state, const Request *request)
 	}
 }
 
-/* Enters the jobs that the call answers for, and takes the lock of the batch */
+/*
+ * Enters the jobs that the call answers for, and takes the lock of the batch.
+ * Where nothing can keep a job from the UPDATE, their number already tells
+ * whether they are too many.
+ */
 static void
 enter_jobs(CancelState *state, Request *request, bool listed)
 {
@@ -483,7 +487,7 @@ enter_jobs(CancelState *state, Request *request, bool listed)
 		(void) batch_lock(request->relation, request->batch, true);
 		state->lock_ahead = state->lock_ahead || request->relation->shows_xmax;
 	}
-	else if (!listed && !request->skip_locked)
+	else if (!listed && !request->skip_locked && !request->relation->update_may_skip)
 		cancel_check_limit(request, ledger_count(state->ledger, false));
 }
 

@@ -79,6 +79,8 @@ typedef struct Work
 	size_t		capacity;
 	size_t		found;			/* jobs read, also those not to be canceled */
 	size_t		done;			/* items done, or put off behind the others */
+	int			pause;			/* between chunks, in milliseconds; as the
+								 * procedure began */
 	Progress	progress;
 } Work;
 
@@ -360,12 +362,12 @@ cancel_chunk(Work *work, size_t count, bool wait)
  * yet.
  */
 static void
-pause_between_chunks(void)
+pause_between_chunks(int pause)
 {
 	static uint32 wait_event = 0;
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pasqal_jobs_chunk_pause);
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 
-	if (pasqal_jobs_chunk_pause == 0)
+	if (pause == 0)
 		return;
 	if (wait_event == 0)
 		wait_event = WaitEventExtensionNew("PasqalJobsChunkPause");
@@ -424,7 +426,7 @@ cancel_chunks(Work *work, size_t chunk_size)
 		if (work->done < work->count)
 		{
 			progress_show(progress);
-			pause_between_chunks();
+			pause_between_chunks(work->pause);
 			SEAM("between-chunks");
 		}
 	}
@@ -497,6 +499,7 @@ cancel_jobs_in_chunks(PG_FUNCTION_ARGS)
 
 	progress_begin(&work.progress, call.request.batch);
 	work.session = session_state();
+	work.pause = pasqal_jobs_chunk_pause;
 
 	/* the work list, in a transaction of its own */
 	call.spi_options = SPI_OPT_NONATOMIC;

@@ -11,10 +11,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "datatype/timestamp.h"
 #include "lib/qunique.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
@@ -474,6 +476,28 @@ given_has_labels(const GivenFilters *given)
 }
 
 /*
+ * Converts a string to UTF-8, in which a number or a date-time is read: the
+ * blanks around it may be any of Unicode's.  Where PostgreSQL has no
+ * conversion it stays as it is.
+ */
+static void
+convert_to_utf8(JsonbValue *value)
+{
+	int			encoding = GetDatabaseEncoding();
+	char	   *converted;
+
+	if (value->type != jbvString || encoding == PG_UTF8 || encoding == PG_SQL_ASCII ||
+		!OidIsValid(FindDefaultConversionProc(encoding, PG_UTF8)))
+		return;
+	converted = pg_server_to_any(value->val.string.val, value->val.string.len, PG_UTF8);
+	if (converted != value->val.string.val)
+	{
+		value->val.string.val = converted;
+		value->val.string.len = strlen(converted);
+	}
+}
+
+/*
  * given_from_jsonb
  *
  * Takes the filters of a call from a JSON object.  If that is NULL, or no
@@ -523,7 +547,12 @@ given_from_jsonb(GivenFilters *given, Jsonb *object, Problems *problems)
 			given->of[filter].count = JsonContainerSize(item.val.binary.data);
 		}
 		else
+		{
+			/* of lists there are texts, labels and uuids only */
+			if (!filter_table[filter].list)
+				convert_to_utf8(&item);
 			given_add(&given->of[filter], &item);
+		}
 	}
 }
 

@@ -25,6 +25,12 @@ my %expected = (
 		qq{422|["query", "x\xE2\x82\xAC"] value_error.extra} ],
 	'x%C3%A9=1' => [ (qq{422|["query", "x\xC3\xA9"] value_error.extra}) x 4 ],
 );
+# A filter of jsonb, and how many jobs it cancels or its error; undef: the encoding lacks the character
+my %as_jsonb = (
+	"1\xC2\xA0" => [ '2', '2', undef, '2' ],
+	"\xE3\x80\x801" => [ '2', undef, '2', '2' ],
+	"1\xC3\x82\xC2\xA0" => [ '22023', '22023', undef, '22023' ],
+);
 
 my @encodings = ('UTF8', 'LATIN1', 'EUC_JP', 'SQL_ASCII');
 foreach my $i (0 .. $#encodings)
@@ -42,6 +48,13 @@ foreach my $i (0 .. $#encodings)
 	{
 		is($node->safe_psql($db, "SET client_encoding = '$client'; BEGIN; " . sprintf($ask, $query) . '; ROLLBACK'),
 			$expected{$query}[$i], "$encodings[$i]: $query");
+	}
+	foreach my $number (sort keys %as_jsonb)
+	{
+		next unless defined $as_jsonb{$number}[$i];
+		my (undef, $jobs, $error) = $node->psql($db, "\\set VERBOSITY sqlstate\nSET client_encoding = '$client'; BEGIN; "
+			  . "SELECT jsonb_array_length(cancel_jobs('b0000000-0000-4000-8000-000000000001', '{\"min_runs\": \"$number\"}') #> '{data,jobs}'); ROLLBACK");
+		is($jobs . $error =~ s/.*ERROR:  //sr, $as_jsonb{$number}[$i], "$encodings[$i]: min_runs as jsonb: $number");
 	}
 	is($node->safe_psql($db, "SET client_encoding = '$client'; SELECT j->>'status' FROM jsonb_array_elements(cancel_jobs('b0000000-0000-4000-8000-000000000001', '{\"user_id\": \"\xC3\xA9\"}') #> '{data,jobs}') AS j"),
 		'CANCELED', "$encodings[$i]: as jsonb");

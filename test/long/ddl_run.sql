@@ -20,7 +20,7 @@ BEGIN
 				BEGIN
 					EXECUTE step->>1;
 				EXCEPTION WHEN OTHERS THEN
-					PERFORM oracle.count('deeds refused');
+					PERFORM oracle.count('changes refused');
 				END;
 			ELSE
 				EXECUTE step->>1;

@@ -18,7 +18,7 @@ DO $$
 DECLARE
 	what text;
 BEGIN
-	FOREACH what IN ARRAY '{calls inside,calls while a plan is made,calls amid changes,calls without the right,deeds,deeds refused,floods,errors inside,differences}'::text[] LOOP
+	FOREACH what IN ARRAY '{calls inside,calls while a plan is made,calls amid changes,calls without the right,changes inside,changes refused,many calls inside,errors inside,differences}'::text[] LOOP
 		EXECUTE format('CREATE SEQUENCE oracle.%I', 'tally of ' || what);
 	END LOOP;
 END
@@ -110,7 +110,7 @@ DECLARE
 	filters jsonb;
 	answer jsonb;
 BEGIN
-	PERFORM oracle.tally('floods');
+	PERFORM oracle.tally('many calls inside');
 	BEGIN
 		PERFORM set_config('reentrant.depth', '', true), set_config('role', 'none', true);
 		PERFORM set_config('pasqal_jobs.jobs_table', current_setting('reentrant.around'), true),
@@ -169,7 +169,7 @@ BEGIN
 	IF what ~ 'deed' THEN
 		BEGIN
 			SELECT * INTO c FROM oracle.calls ORDER BY random() LIMIT 1;
-			PERFORM set_config('role', 'none', true), oracle.tally('deeds');
+			PERFORM set_config('role', 'none', true), oracle.tally('changes inside');
 			EXECUTE oracle.a_deed_inside(c.r);
 			IF oracle.chance(0.5) THEN
 				PERFORM set_config('reentrant.stack', current_setting('reentrant.stack') || 'deed', true), oracle.call_inside(c, seam);
@@ -179,7 +179,7 @@ BEGIN
 			WHEN SQLSTATE 'UNDO0' THEN
 				NULL;
 			WHEN OTHERS THEN
-				PERFORM oracle.tally('deeds refused');
+				PERFORM oracle.tally('changes refused');
 		END;
 	END IF;
 	IF what ~ 'calls' THEN

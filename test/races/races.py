@@ -313,14 +313,14 @@ TABLES = {
         "`·`: nothing but the lock of the batch is waited for, so that an open deed with a is `locked` at after-match; at "
         "after-lock-rows a is locked by the call, so a deed with it waits, whenever it would end.",
     ("partitioned",):
-        "`·`: the UPDATE meets deeds that end later as at after-match; at after-update those with a wait, and no read "
+        "`·`: the UPDATE meets changes that end later as at after-match; at after-update those with a wait, and no read "
         "sees the others. a can match again only where it has left.",
     ("repeatable",):
-        "`·`: the UPDATE meets deeds that end later as at before-update; what the call waited for is over by then. "
+        "`·`: the UPDATE meets changes that end later as at before-update; what the call waited for is over by then. "
         "After the UPDATE there is nothing to look at: it has canceled all jobs that were read as PENDING or RUNNING, "
         "or failed.",
     ("chunks",):
-        "`·`: a chunk that comes next meets deeds that end later as at before-update; at before-look no read sees "
+        "`·`: a chunk that comes next meets changes that end later as at before-update; at before-look no read sees "
         "them, at before-commit those with a wait. a can match again only where it has left. DDL that waits for a "
         "cancel does so whatever it changes. A chunk has the "
         "other seams of `batch`, too, but reads nothing between after-lock and before-update, and nothing after its "

@@ -12,7 +12,7 @@ use PasqalJobs;
 my $cases = $ENV{TRUST_CASES} || 30;
 my $node = start_server('reentrant', bare => 1);
 my %count = run_cases($node, 'oracle.run_reentrant', $cases, [qw(oracle.sql oracle_run.sql reentrant_run.sql)], 'every call answers as if it were alone');
-cmp_ok($count{$_} || 0, '>', $cases / 5, "of substance: $_") for ('calls answered', 'calls inside', 'calls while a plan is made', 'deeds', 'floods');
+cmp_ok($count{$_} || 0, '>', $cases / 5, "of substance: $_") for ('calls answered', 'calls inside', 'calls while a plan is made', 'changes inside', 'many calls inside');
 
 # What any role that may connect can do: its policy calls us while the plan of {}
 # is made, until all other plans are forgotten. The numbers are those with which

@@ -14,6 +14,11 @@ BEGIN;
 SELECT told(cancel_jobs(batch(1)));
 SELECT relation::regclass, mode FROM pg_locks
 WHERE pid = pg_backend_pid() AND relation < 16384 AND relation <> 'pg_locks'::regclass;
+CREATE TABLE heir () INHERITS (jobs);
+SET LOCAL pasqal_jobs.jobs_table = 'heir';
+SELECT told(cancel_jobs(batch(1)));
+SELECT relation::regclass, mode FROM pg_locks
+WHERE pid = pg_backend_pid() AND relation IN ('pg_inherits'::regclass, 'pg_index'::regclass) AND mode = 'AccessShareLock';
 ROLLBACK;
 
 -- where nobody has locked a job, skip answers as wait does

@@ -30,9 +30,9 @@ SELECT state FROM failure($$SELECT cancel_jobs(batch(1), '{"min_runs": "١"}')$$
 -- a query string, and what is no UTF-8 in it
 BEGIN;
 INSERT INTO jobs (id, batch_id, project_id, runs, creation_order, user_id)
-SELECT job(300 + n), batch(6), project(1), 1, n, u FROM unnest(ARRAY['é', E'\uFFFD', E'\uFFFDA', E'\uFFFD\uFFFD\uFFFD']) WITH ORDINALITY AS x (u, m), LATERAL (SELECT m::int) AS y (n);
+SELECT job(300 + n), batch(6), project(1), 1, n, u FROM unnest(ARRAY['é', E'\uFFFD', E'\uFFFDA', E'\uFFFD\uFFFD\uFFFD', E'\u0080', E'\u07FF', E'\U0010FFFF']) WITH ORDINALITY AS x (u, m), LATERAL (SELECT m::int) AS y (n);
 SELECT query, tried_http(batch(6)::text, query)
-FROM unnest('{user_id=%c3%A9,user_id=é,user_id=%E9,user_id=%C3,user_id=%C3A,user_id=%E2%82A,user_id=%ED%A0%80,user_id=%F0%9F%98,user_id=%E0%80%80,user_id=%E0%A4%85,user_id=%F0%80%80,user_id=%F4%90%80,user_id=%F4%8F%BF%BF,user_id=%F5%90%80,user_id=%C1%BF%80}'::text[]) AS query;
+FROM unnest('{user_id=%c3%A9,user_id=é,user_id=%E9,user_id=%C3,user_id=%C3A,user_id=%E2%82A,user_id=%ED%A0%80,user_id=%F0%9F%98,user_id=%E0%80%80,user_id=%E0%A4%85,user_id=%F0%80%80,user_id=%F4%90%80,user_id=%F4%8F%BF%BF,user_id=%F5%90%80,user_id=%C1%BF%80,user_id=%C2%80,user_id=%DF%BF}'::text[]) AS query;
 ROLLBACK;
 -- a character of several bytes is shown whole or not at all
 \x on

@@ -369,9 +369,10 @@ unpack_headers() {
 
 	say "fetching the server's headers (postgresql-server-dev-$PG_MAJOR, unpacked in the sandbox)"
 	mkdir "$SANDBOX/headers"
-	if ! (cd "$SANDBOX/headers" && apt-get -q download "postgresql-server-dev-$PG_MAJOR" libpq-dev) >"$SANDBOX/apt.log" 2>&1; then
+	# not into apt.log, which is root's if sudo has installed something
+	if ! (cd "$SANDBOX/headers" && apt-get -q download "postgresql-server-dev-$PG_MAJOR" libpq-dev) >"$SANDBOX/headers.log" 2>&1; then
 		say "apt-get download failed:"
-		tail -n 40 "$SANDBOX/apt.log" >&2
+		tail -n 40 "$SANDBOX/headers.log" >&2
 		return 1
 	fi
 	for package in "$SANDBOX"/headers/*.deb; do

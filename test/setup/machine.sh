@@ -172,6 +172,37 @@ case_sudo() {
 	nothing_left
 }
 
+# The archive of make dist, where there is no git: README.md's Install, by a user
+# with sudo, on a cluster as Debian makes it
+case_archive() {
+	if [ ! -e /archive.zip ]; then
+		echo "ok - the archive of make dist # SKIP this is no clone, of which git could make one"
+		return
+	fi
+	install gcc libc6-dev make postgresql sudo unzip >/tmp/output 2>&1
+	install "postgresql-server-dev-$(major)" >/tmp/output 2>&1
+	useradd --create-home user
+	echo 'user ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/user
+	pg_ctlcluster "$(major)" main start
+	runuser -u postgres -- createuser --superuser user
+	run user unzip -q /archive.zip -d /home/user
+	check "the archive has one directory" eval '[ $status = 0 ] && cd /home/user/pasqal_jobs-[0-9]*'
+	check "and there is no git" eval '! command -v git && [ ! -e .git ]'
+	run user make
+	check "make builds it without a warning" eval '[ $status = 0 ] && ! said "warning:"'
+	run user sudo make install
+	check "sudo make install" [ $status = 0 ]
+	run user make installcheck
+	check "make installcheck by a superuser of another name: $(grep -cE '^(test|ok) .* (ok|- ).*ms$' /tmp/output) passed" [ $status = 0 ]
+	run user sudo make uninstall
+	check "sudo make uninstall leaves nothing of it" eval \
+		'[ $status = 0 ] && [ -z "$(find / -xdev -name "pasqal_jobs*" -not -path "/project/*" -not -path "/home/*")" ]'
+	pg_ctlcluster "$(major)" main stop -m fast
+	run user make demo
+	shows_the_demo "the demo of the archive"
+	nothing_left
+}
+
 # Two first runs at once, while somebody else installs something, too
 case_two_at_once() {
 	local first second other

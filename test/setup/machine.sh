@@ -50,8 +50,9 @@ no_cluster() {
 nothing_left() {
 	local left
 
+	# systemd, which sid's postgresql-common brings, makes /tmp/.X11-unix and the like
 	left=$(
-		find /tmp -mindepth 1 -maxdepth 1 ! -name 'output*'
+		find /tmp -mindepth 1 -maxdepth 1 ! -name 'output*' ! -name '.*-unix'
 		find /etc/postgresql-common/createcluster.d -mindepth 1 2>/dev/null
 		find /proc/[0-9]*/exe -maxdepth 0 -printf '%p %l\n' 2>/dev/null | grep -E '/(postgres|apt|dpkg|make|perl)[^/]*$'
 	)

@@ -468,10 +468,10 @@ look_at_open(CancelState *state, const Request *request)
 static void
 enter_jobs(CancelState *state, Request *request, bool listed)
 {
-	bool		no_batch_lock = request->filters.none_match ||
-	(listed && request->filters.of[FILTER_ID].count == 1);
-	BatchLock	lock = no_batch_lock ? BATCH_LOCK_TAKEN :
-	batch_lock(request->relation, request->batch, listed);
+	bool		no_batch_lock = (request->filters.none_match ||
+								 (listed && request->filters.of[FILTER_ID].count == 1));
+	BatchLock	lock = (no_batch_lock ? BATCH_LOCK_TAKEN :
+						batch_lock(request->relation, request->batch, listed));
 
 	state->look_at_all = lock == BATCH_LOCK_BUSY;
 	state->lock_ahead = request->skip_locked ||

@@ -103,8 +103,8 @@ jobs_shape_check(JobsRelation *relation, bool again)
 	{
 		const JobColumnDef *column = &job_columns[c];
 		AttrNumber	attnum = attnameAttNum(rel, column->name, false);
-		const FormData_pg_attribute *attr = attnum == InvalidAttrNumber ? NULL :
-		TupleDescAttr(desc, attnum - 1);
+		const FormData_pg_attribute *attr = (attnum == InvalidAttrNumber ? NULL :
+											 TupleDescAttr(desc, attnum - 1));
 		const char *reason = NULL;
 
 		if (attr == NULL && !again)

@@ -338,8 +338,8 @@ encode_job(Encoding *encoding, const TupleTableSlot *row)
 	for (int i = 0; i < FIELD_COUNT; i++)
 	{
 		JobColumn	field = job_layout.field[i];
-		JEntry		meta = nulls[field] ? JENTRY_ISNULL :
-		append_value(encoding, field, values[field]);
+		JEntry		meta = (nulls[field] ? JENTRY_ISNULL :
+							append_value(encoding, field, values[field]));
 
 		put_jentry(out->data + start, FIELD_COUNT + i, meta,
 				   out->len - start - CONTAINER_HEAD(2 * FIELD_COUNT));
@@ -444,8 +444,8 @@ finish(Encoding *encoding, const ResponseContent *content)
 	Output	   *out = encoding->out;
 	Output		ordered;
 	size_t		head_len = response_head_len(content->job_count);
-	bool		in_place = content->in_order &&
-	(content->job_count == 0 || content->jobs[0].offset == encoding->start + head_len);
+	bool		in_place = (content->in_order &&
+							(content->job_count == 0 || content->jobs[0].offset == encoding->start + head_len));
 	size_t		errors_len = 2 * sizeof(uint32);
 	size_t		size;
 

@@ -150,10 +150,10 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 	static const uint8 no_filter[FILTER_COUNT];
 	JobsRelation *relation = statement->request->relation;
 	bool		in_place = statement->request->tids.count > 0;
-	bool		whole_batch = relation->shape.relkind == RELKIND_RELATION && !in_place &&
-	memcmp(key->form, no_filter, sizeof(no_filter)) == 0;
-	int			options = relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
-	CURSOR_OPT_CUSTOM_PLAN : 0;
+	bool		whole_batch = (relation->shape.relkind == RELKIND_RELATION && !in_place &&
+							   memcmp(key->form, no_filter, sizeof(no_filter)) == 0);
+	int			options = (relation->shape.relkind == RELKIND_PARTITIONED_TABLE ?
+						   CURSOR_OPT_CUSTOM_PLAN : 0);
 	SavedPlan  *saved;
 
 	for (int f = 0; f < FILTER_COUNT; f++)
@@ -208,8 +208,8 @@ static bool
 attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 {
 	ColumnKind	kind = job_columns[column].kind;
-	Oid			wanted = kind == KIND_LABEL ?
-	relation->shape.labels[job_columns[column].labels].type : column_types[kind];
+	Oid			wanted = (kind == KIND_LABEL ?
+						  relation->shape.labels[job_columns[column].labels].type : column_types[kind]);
 
 	return type == wanted || getBaseType(type) == wanted;
 }
@@ -240,8 +240,8 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	};
 	RowReceiver *receiver = (RowReceiver *) self;
 	StatementKind kind = receiver->kind;
-	bool		fits = desc->natts == natts[kind] &&
-	plan_is_about(receiver->plan, receiver->relation->relid);
+	bool		fits = (desc->natts == natts[kind] &&
+						plan_is_about(receiver->plan, receiver->relation->relid));
 
 	for (int i = 0; i < natts[kind] && fits; i++)
 	{

@@ -164,8 +164,8 @@ append_condition(Statement *statement, Filter filter)
 	uint8		form = filter_form(filter, values);
 	bool		array = form >= FORM_ARRAY;
 	int			repeat = !array && def->kind == TAKES_LABEL ? values->count : 1;
-	const char *condition = filters->dates_by_creation && def->creation_condition ?
-	def->creation_condition : def->condition;
+	const char *condition = (filters->dates_by_creation && def->creation_condition ?
+							 def->creation_condition : def->condition);
 	int			next = 0;
 
 	append_sql(statement, form == FORM_HIDDEN_ARRAY ? "(CASE WHEN " : "(");

@@ -188,11 +188,15 @@ INSTALL='
 		set +e
 		while sleep 10 && [ -d "/proc/$$" ]; do
 			total=$(sed -n "s/.* \([0-9]*\) newly installed,.*/\1/p" "$log.part")
-			for stage in "Setting up /set up" "Unpacking /unpacked" "Get:/fetched"; do
-				line=$(grep -c "^${stage%%/*}" "$log.part")
-				[ "$line" = 0 ] || break
-			done
-			echo "== apt-get: $line${total:+ of $total} ${stage#*/}" >&2
+			# some are set up before others are unpacked
+			stage=$(grep -oE "^(Get:|Unpacking|Setting up)" "$log.part" | tail -n 1)
+			line=$(grep -c "^${stage:=Get:}" "$log.part")
+			case $stage in
+				Get:) stage=fetched ;;
+				Unpacking) stage=unpacked ;;
+				*) stage="set up" ;;
+			esac
+			echo "== apt-get: $line${total:+ of $total} $stage" >&2
 		done
 	}
 
@@ -369,9 +373,10 @@ unpack_headers() {
 
 	say "fetching the server's headers (postgresql-server-dev-$PG_MAJOR, unpacked in the sandbox)"
 	mkdir "$SANDBOX/headers"
-	if ! (cd "$SANDBOX/headers" && apt-get -q download "postgresql-server-dev-$PG_MAJOR" libpq-dev) >"$SANDBOX/apt.log" 2>&1; then
+	# not into apt.log, which is root's if sudo has installed something
+	if ! (cd "$SANDBOX/headers" && apt-get -q download "postgresql-server-dev-$PG_MAJOR" libpq-dev) >"$SANDBOX/headers.log" 2>&1; then
 		say "apt-get download failed:"
-		tail -n 40 "$SANDBOX/apt.log" >&2
+		tail -n 40 "$SANDBOX/headers.log" >&2
 		return 1
 	fi
 	for package in "$SANDBOX"/headers/*.deb; do

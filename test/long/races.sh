@@ -18,7 +18,7 @@
 # As plant_faults reads them
 faults() {
 	cat <<'X'
-cancel.c|= \w+ \? BATCH_LOCK_TAKEN :\s+batch_lock\([^;]*;|= BATCH_LOCK_TAKEN;
+cancel.c|= \(\w+ \? BATCH_LOCK_TAKEN :\s+batch_lock\([^;]*;|= BATCH_LOCK_TAKEN;
 cancel.c|\w+->look_at_all = [^;]*;|
 cancel.c|\tlook_at_open\(&\w+, &narrowed\);|
 cancel.c|define MAX_RETRIES\s+\K3|0

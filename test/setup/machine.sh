@@ -38,6 +38,11 @@ install() {
 	apt-get -q update && apt-get -q install -y --no-install-recommends "$@"
 }
 
+# The version that the suite's package postgresql stands for
+major() {
+	apt-cache depends postgresql | sed -n 's/^ *Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1
+}
+
 no_cluster() {
 	[ "$(pg_lsclusters -h | wc -l)" = 0 ]
 }
@@ -45,8 +50,9 @@ no_cluster() {
 nothing_left() {
 	local left
 
+	# systemd, which sid's postgresql-common brings, makes /tmp/.X11-unix and the like
 	left=$(
-		find /tmp -mindepth 1 -maxdepth 1 ! -name 'output*'
+		find /tmp -mindepth 1 -maxdepth 1 ! -name 'output*' ! -name '.*-unix'
 		find /etc/postgresql-common/createcluster.d -mindepth 1 2>/dev/null
 		find /proc/[0-9]*/exe -maxdepth 0 -printf '%p %l\n' 2>/dev/null | grep -E '/(postgres|apt|dpkg|make|perl)[^/]*$'
 	)
@@ -71,7 +77,8 @@ case_bare() {
 	check "how far it is, is said meanwhile" said '^== apt-get: [0-9]+ of [0-9]+ (fetched|unpacked|set up)'
 	check "apt's own lines are not shown" eval '! said "^(Unpacking|Setting up|Get:)"'
 	check "no cluster was made" no_cluster
-	check "neither clang nor LLVM's tools are installed" eval '! dpkg-query -W "clang-*" "llvm-*-dev" 2>/dev/null | grep -q .'
+	check "neither clang nor LLVM's tools are installed" eval \
+		'! dpkg-query -W -f "\${db:Status-Abbrev}\n" "clang-*" "llvm-*-dev" 2>/dev/null | grep -q "^i"'
 	echo "# the first run took $seconds s"
 	nothing_left
 	run make demo
@@ -79,7 +86,7 @@ case_bare() {
 	check "and installs nothing" eval '! said "^== packages"'
 	check "and takes less than 20 seconds of a processor ($processor, in $seconds)" [ "$processor" -lt 20 ]
 	nothing_left
-	run pg_createcluster 15 main --start
+	run pg_createcluster "$(major)" main --start
 	check "pg_createcluster, as told, makes a cluster" [ "$status" = 0 ]
 }
 
@@ -111,20 +118,21 @@ case_suite() {
 
 # PostgreSQL with its cluster is there, the server's headers are not
 case_server() {
-	local before
+	local before major
 
 	install postgresql make >/tmp/output 2>&1
-	pg_ctlcluster 15 main start
+	major=$(major)
+	pg_ctlcluster "$major" main start
 	before=$(find /etc/postgresql /etc/postgresql-common -type f -exec md5sum {} +)
 	check "there is pgxs.mk and no postgres.h" eval \
-		'[ -e "$(/usr/lib/postgresql/15/bin/pg_config --pgxs)" ] && [ ! -e /usr/include/postgresql/15/server/postgres.h ]'
+		'[ -e "$(/usr/lib/postgresql/$major/bin/pg_config --pgxs)" ] && [ ! -e /usr/include/postgresql/$major/server/postgres.h ]'
 	run make
 	check "plain make names the package that is missing" eval '[ $status = 2 ] && said "postgresql-server-dev-NN"'
 	run make demo
 	shows_the_demo "a server without headers"
-	check "the cluster still runs" pg_ctlcluster 15 main status
+	check "the cluster still runs" pg_ctlcluster "$major" main status
 	check "its configuration is as before" [ "$before" = "$(find /etc/postgresql /etc/postgresql-common -type f -exec md5sum {} +)" ]
-	pg_ctlcluster 15 main stop -m fast
+	pg_ctlcluster "$major" main stop -m fast
 	nothing_left
 }
 
@@ -162,6 +170,37 @@ case_sudo() {
 	run user make check-differential
 	check "sudo that wants a password and gets none: a line for the administrator" eval \
 		'[ $status = 2 ] && said "^apt-get update && apt-get install "'
+	nothing_left
+}
+
+# The archive of make dist, where there is no git: README.md's Install, by a user
+# with sudo, on a cluster as Debian makes it
+case_archive() {
+	if [ ! -e /archive.zip ]; then
+		echo "ok - the archive of make dist # SKIP this is no clone, of which git could make one"
+		return
+	fi
+	install gcc libc6-dev make postgresql sudo unzip >/tmp/output 2>&1
+	install "postgresql-server-dev-$(major)" >/tmp/output 2>&1
+	useradd --create-home user
+	echo 'user ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/user
+	pg_ctlcluster "$(major)" main start
+	runuser -u postgres -- createuser --superuser user
+	run user unzip -q /archive.zip -d /home/user
+	check "the archive has one directory" eval '[ $status = 0 ] && cd /home/user/pasqal_jobs-[0-9]*'
+	check "and there is no git" eval '! command -v git && [ ! -e .git ]'
+	run user make
+	check "make builds it without a warning" eval '[ $status = 0 ] && ! said "warning:"'
+	run user sudo make install
+	check "sudo make install" [ $status = 0 ]
+	run user make installcheck
+	check "make installcheck by a superuser of another name: $(grep -cE '^(test|ok) .* (ok|- ).*ms$' /tmp/output) passed" [ $status = 0 ]
+	run user sudo make uninstall
+	check "sudo make uninstall leaves nothing of it" eval \
+		'[ $status = 0 ] && [ -z "$(find / -xdev -name "pasqal_jobs*" -not -path "/project/*" -not -path "/home/*")" ]'
+	pg_ctlcluster "$(major)" main stop -m fast
+	run user make demo
+	shows_the_demo "the demo of the archive"
 	nothing_left
 }
 

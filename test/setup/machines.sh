@@ -16,10 +16,19 @@ make_chroot "$suite" "$suite-clean" apt
 clean=$CHROOT
 log=$SANDBOX/machines.log
 
+# What make dist makes of a clone; git is on no machine of these
+archive=
+if [ -e "$PROJECT/.git" ] && command -v git >/dev/null; then
+	git clone -q "$PROJECT" "$SANDBOX/clone"
+	make -s -C "$SANDBOX/clone" dist
+	archive=$(ls "$SANDBOX"/clone/pasqal_jobs-*.zip)
+fi
+
 for case in "${cases[@]}"; do
 	say "$suite: $case"
 	trial_chroot "$clean"
 	copy_sources "$CHROOT"
+	[ -z "$archive" ] || cp "$archive" "$CHROOT/archive.zip"
 	in_chroot "$CHROOT" bash /project/test/setup/machine.sh "$case" 2>&1 </dev/null | tee -a "$log" ||
 		echo "not ok - $case came to its end" | tee -a "$log"
 	rm -rf --one-file-system "$CHROOT"

@@ -499,7 +499,8 @@ foreach my $heading (grep { $effects{$_} } @headings)
 	if ($index)
 	{
 		run_as('owner', $index);
-		answer("ALTER DATABASE $db SET enable_seqscan = off; VACUUM ANALYZE jobs");
+		answer("ALTER DATABASE $db SET enable_$_ = off") for qw(seqscan hashjoin mergejoin);
+		answer('VACUUM ANALYZE jobs');
 	}
 	is_by_batch($heading, @{ $by_batch{$heading} }) if $by_batch{$heading};
 	$effects{$heading}->($heading);

@@ -12,7 +12,19 @@
 #include <unistd.h>
 #endif
 
+#include "utils/memutils.h"
+
 #include "output.h"
+
+/*
+ * An answer is copied several times on its way to the client.  glibc gives
+ * such memory back to the system once twice the largest piece that was ever
+ * freed lies unused (mallopt(3), M_MMAP_THRESHOLD), so after each call, and the
+ * next one pays a page fault for each page: on some virtual machines more than
+ * for the UPDATE.  A session that has freed this much once keeps up to twice as
+ * much.
+ */
+#define KEPT	((size_t) 2 * 1024 * 1024)
 
 /*
  * A large response is written into memory that the backend has never touched.
@@ -35,6 +47,17 @@ map_step(char *start)
 #endif
 }
 
+/* Has the system leave us some memory between calls */
+static void
+keep_memory(void)
+{
+	static bool kept = false;
+
+	if (!kept)
+		pfree(MemoryContextAlloc(TopMemoryContext, KEPT));
+	kept = true;
+}
+
 /*
  * output_grow
  *
@@ -54,6 +77,7 @@ output_grow(Output *out, size_t more)
 	{
 		size_t		capacity = out->capacity;
 
+		keep_memory();
 		while (capacity < needed)
 			capacity *= 2;
 

@@ -133,4 +133,18 @@ cmp_ok(memory_of($row, 'pasqal_jobs row', q{SELECT length(cancel_jobs(md5('large
 is(memory_of('count(*)', 'pasqal_jobs chunk', q{CALL cancel_jobs_in_chunks(md5('batch')::uuid, '{}', 1)}), '1', 'chunks take the memory of one');
 $node->safe_psql('postgres', q{DELETE FROM jobs WHERE batch_id = md5('large')::uuid});
 
+# Nor is the memory of an answer given back to the system after each call, and
+# taken anew, which costs a page fault for each page
+SKIP:
+{
+	skip 'the memory of a process is counted by Linux', 1 unless -r '/proc/self/stat';
+	$node->safe_psql('postgres', q{INSERT INTO jobs (batch_id, project_id, runs, user_id, variables) SELECT md5('many')::uuid, md5('project')::uuid, 1, 'me', '{"omega_max": 1.5}' FROM generate_series(1, 500)});
+	my $faults = q{(regexp_match(pg_read_file('/proc/' || pg_backend_pid() || '/stat'), '.*\) \w( -?\d+){6} (\d+)'))[2]::int8};
+	my $calls = q{BEGIN; SELECT count(body) FROM cancel_jobs_http(md5('many')::text); ROLLBACK;};
+	my @counts = split /\n/, $node->safe_psql('postgres', join "\n", ($calls) x 10, "SELECT 'faults', $faults;", ($calls) x 20, "SELECT 'faults', $faults;");
+	my ($before, $after) = map { /^faults\|(\d+)/ ? $1 : () } @counts;
+	note "page faults of a call: ", ($after - $before) / 20;
+	cmp_ok(($after - $before) / 20, '<', 50, 'a call of 500 jobs takes its memory where the last one left it');
+}
+
 done_testing();

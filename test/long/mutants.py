@@ -51,7 +51,7 @@ TESTS = {
     'chunks.c': 'chunks locked 013_limits 021_chunks',
     'columns.c': 'relations rows 008_types',
     'encoder.c': 'calls rows 010_oracle 013_limits',
-    'filters.c': 'filters problems http 010_oracle 022_docs',
+    'filters.c': 'filters problems http 004_encodings 010_oracle 022_docs',
     'format_value.c': 'rows calls 010_oracle',
     'http.c': 'http 010_oracle',
     'jobs_privileges.c': 'security relations 017_rights',

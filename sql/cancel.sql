@@ -18,13 +18,13 @@ SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1;
 
 -- Cancels, keeps the answer in a table, and compares its bytes with those
 -- that PostgreSQL makes of its text
-CREATE FUNCTION inspected(batch uuid, OUT same_value bool, OUT same_size bool) LANGUAGE plpgsql AS $$
+CREATE FUNCTION inspected(batch uuid, OUT same_value bool, OUT same_bytes bool) LANGUAGE plpgsql AS $$
 DECLARE
 	ours jsonb := cancel_jobs(batch);
 	theirs jsonb := ours::text;
 BEGIN
 	same_value := ours = theirs;
-	same_size := pg_column_size(ours) = pg_column_size(theirs);
+	same_bytes := record_image_eq(ROW(ours), ROW(theirs));
 	CREATE TEMP TABLE answer ON COMMIT DROP AS SELECT ours;
 END
 $$;

@@ -217,6 +217,12 @@ SET pasqal_jobs.running_status = '';
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.running_status = 'to be canceled';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+BEGIN;
+SET LOCAL pasqal_jobs.running_status = 'X';
+UPDATE jobs SET status = 'RUNNING' WHERE id = job(3);
+SELECT told(cancel_jobs(batch(1), jsonb_build_object('id', job(3)))), status FROM jobs WHERE id = job(3);
+SELECT status FROM jobs WHERE id = job(3);
+ROLLBACK;
 RESET pasqal_jobs.running_status;
 
 -- as it was, for the files that follow

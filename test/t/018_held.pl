@@ -30,6 +30,14 @@ $node->safe_psql('postgres', q{
 		END LOOP;
 	END $$;
 
+	-- Waits until so many workers hold a job, since the machine may be slow to begin them
+	CREATE PROCEDURE await_workers(name text, workers int) LANGUAGE plpgsql AS $$
+	BEGIN
+		WHILE (SELECT count(*) < workers FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE format('CALL work(%L,%%', name)) LOOP
+			PERFORM pg_sleep(0.001), pg_stat_clear_snapshot();
+		END LOOP;
+	END $$;
+
 	-- The ways to cancel: how many jobs were canceled, how many were answered as locked, how many answers there were
 	CREATE FUNCTION by_rows(name text, OUT canceled int, OUT locked int, OUT answers int) LANGUAGE sql AS $$
 		SELECT count(*) FILTER (WHERE error IS NULL), count(*) FILTER (WHERE error = 'Job is locked by another transaction'), count(DISTINCT id)
@@ -67,7 +75,7 @@ for my $group (
 	{
 		my $begin = 'SELECT FROM pg_advisory_lock_shared(1); SELECT FROM pg_sleep';
 		$f->{fleet} = [ map { start_psql($node, "$begin(" . $_ * $f->{seconds} / $f->{workers} . ')', "CALL work('$f->{name}', $f->{seconds})") } 1 .. $f->{workers} ];
-		$f->{cancel} = start_psql($node, "SET pasqal_jobs.locked_jobs = $f->{mode}", "$begin(" . ($f->{seconds} * 1.1 + 0.05) . ')', $now,
+		$f->{cancel} = start_psql($node, "SET pasqal_jobs.locked_jobs = $f->{mode}", "$begin(" . ($f->{seconds} * 1.1 + 0.05) . ')', "CALL await_workers('$f->{name}', $f->{workers} / 2)", $now,
 			$f->{way} eq 'chunks' ? "CALL cancel_jobs_in_chunks(batch('$f->{name}'), chunk_size => 20)" : "SELECT * FROM by_$f->{way}('$f->{name}')", $now);
 		$sessions += $f->{workers} + 1;
 	}
@@ -155,6 +163,8 @@ my $next = $node->safe_psql('postgres', "DELETE FROM jobs; CALL submit('one', 3)
 $node->stop;
 my $multi = $next + 40;
 command_ok([ 'pg_resetwal', '-D', $node->data_dir, '-m', "$multi,1" ], 'MultiXacts begin a little ahead of transactions');
+# pg_resetwal does not make the page that these begin in
+truncate($node->data_dir . '/pg_multixact/offsets/0000', 32 * 8192) or die $!;
 $node->start;
 my @sharers = map { open_session($node) } 1 .. 2;
 my $share = sub { my ($name) = @_; return "SELECT FROM jobs WHERE batch_id = batch('$name') ORDER BY creation_order LIMIT 1 FOR SHARE"; };

@@ -111,6 +111,12 @@ FROM unnest(ARRAY['2023-03-20T13:00:00Z', '2023-03-20 13:00', '2023-03-20T13:00:
 -- numbers with more digits, or larger, than a double holds
 SELECT left(spelling, 12) AS spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 3, 4' AS as_meant
 FROM unnest(ARRAY['1679317200.' || repeat('0', 1000), '1679317200.' || repeat('0', 1000) || '1', '1679317199.' || repeat('9', 1000), '0', '-0', '0e7', '1e-100000', '1e-' || repeat('9', 20), '-1', '-4e20', '-1e-7']) AS spelling;
+-- a fraction may have fewer digits than microseconds have
+BEGIN;
+INSERT INTO jobs (batch_id, project_id, runs, start_timestamp) SELECT batch(3), project(1), 1, '2023-03-20 13:00+00'::timestamptz + n * interval '1 us' FROM unnest('{500000,500001,560000}'::int[]) AS n;
+SELECT fraction, (SELECT count(*) FROM cancel_jobs_preview(batch(3), jsonb_build_object('start_date', format('2023-03-20T13:00:00.%sZ', fraction)))) AS jobs
+FROM unnest('{5,50,500001,50001,56,561}'::text[]) AS fraction;
+ROLLBACK;
 -- halves of a microsecond are rounded to even
 BEGIN;
 INSERT INTO jobs (batch_id, project_id, runs, start_timestamp) SELECT batch(3), project(1), n, '1970-01-01 00:00+00'::timestamptz + n * interval '1 us' FROM generate_series(0, 4) AS n;
@@ -129,6 +135,8 @@ FROM unnest('{01-31,02-28,03-31,04-30,05-31,06-30,07-31,08-31,09-30,10-31,11-30,
 	 LATERAL failure(format(sql, day)) AS last, LATERAL failure(format(sql, left(day, 3) || right(day, 2)::int + 1)) AS after;
 -- leap years
 SELECT tried(batch(1), '{"start_date": "2000-02-29T00:00Z", "end_date": "2024-02-29T00:00Z"}');
+SELECT day, (failure(format($$SELECT * FROM cancel_jobs_preview(batch(1), '{"start_date": "%sT00:00Z"}')$$, day))).state
+FROM unnest('{1900-02-29,2000-02-30,2023-02-29,2024-02-30}'::text[]) AS day;
 SELECT spelling, tried(batch(1), jsonb_build_object('start_date', spelling, 'status', 'RUNNING')) = 'canceled: 4' AS as_meant
 FROM unnest(ARRAY['2023-03-20T13:00:00.000001Z', '2023-03-20T13:00:00.0000019Z', '1679317200.000001', '1679317200000.001']) AS spelling;
 -- a number in the middle between two doubles, and one a little beyond

@@ -18,6 +18,10 @@ FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_pro
 LOAD 'pasqal_jobs';
 SELECT name, setting, boot_val, context, enumvals FROM pg_settings WHERE name LIKE 'pasqal_jobs.%' ORDER BY 1;
 SELECT name, short_desc, extra_desc FROM pg_settings WHERE name LIKE 'pasqal_jobs.%' ORDER BY 1;
+-- none is a list
+SET pasqal_jobs.jobs_table = jobs, other;
+SET pasqal_jobs.notify_channel = a, b;
+SET pasqal_jobs.running_status = 'CANCELED', 'CANCELING';
 -- in another schema, moved, and dropped
 DROP TABLE jobs;
 DROP EXTENSION pasqal_jobs;

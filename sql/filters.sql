@@ -123,6 +123,12 @@ INSERT INTO jobs (batch_id, project_id, runs, start_timestamp) SELECT batch(3), 
 SELECT n, (SELECT count(*) FROM cancel_jobs_preview(batch(3), jsonb_build_object('start_date', n))) AS jobs
 FROM unnest('{0.0000005,0.0000015,0.0000025,0.0000035}'::numeric[]) AS n ORDER BY n;
 ROLLBACK;
+-- the largest number of seconds; one more counts milliseconds
+BEGIN;
+UPDATE jobs SET start_timestamp = '2603-10-11 11:33:20+00' WHERE id = job(3);
+SELECT n, (SELECT array_agg(right(id::text, 2) ORDER BY id) FROM cancel_jobs_preview(batch(1), jsonb_build_object('start_date', n))) AS jobs
+FROM unnest('{20000000000,20000000001}'::numeric[]) AS n;
+ROLLBACK;
 -- after the last moment that a date can name there is none
 BEGIN;
 UPDATE jobs SET start_timestamp = '9999-12-31 23:59:59.5+00' WHERE id = job(3);

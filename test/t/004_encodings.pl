@@ -60,6 +60,9 @@ foreach my $i (0 .. $#encodings)
 		'CANCELED', "$encodings[$i]: as jsonb");
 }
 
+# In SQL_ASCII any bytes are text, and no reason to refuse a URL
+is($node->safe_psql('sql_ascii', 'BEGIN; ' . (sprintf($ask, 'user_id=\303') =~ s/'user_id/E'user_id/r) . '; ROLLBACK'), '200|0', 'SQL_ASCII: bytes that are no UTF-8');
+
 # An encoding for which PostgreSQL has no conversion: what is not ASCII is no
 # text of such a database
 SKIP: {

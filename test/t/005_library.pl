@@ -147,4 +147,13 @@ SKIP:
 	cmp_ok(($after - $before) / 20, '<', 50, 'a call of 500 jobs takes its memory where the last one left it');
 }
 
+# It is not loaded where it could not take over what the session has set: in the
+# worker of a query that a false claim makes parallel
+$node->safe_psql('postgres', q{CREATE FUNCTION calls_it() RETURNS jsonb PARALLEL SAFE LANGUAGE plpgsql AS $$ BEGIN RETURN cancel_jobs(md5('batch')::uuid); END $$});
+like(error_of($node, q{
+	SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+	SELECT calls_it()}),
+	qr/ERROR:  25000: cannot load pasqal_jobs during a parallel operation\nHINT:  Label functions that call it PARALLEL UNSAFE/,
+	'no parallel worker loads the library');
+
 done_testing();

@@ -17,6 +17,9 @@
 #include "label_column.h"
 #include "row_locks.h"
 
+/* How many bytes of a status are told; an enum's label has no more */
+#define MAX_STATUS_TEXT	200
+
 /* What the code relies on while it reads the relation's rows */
 typedef struct JobsShape
 {

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_collation_d.h"
 #include "catalog/pg_enum.h"
@@ -189,12 +190,20 @@ label_column_equal(const LabelColumn *column, Datum a, Datum b)
 	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, a, b));
 }
 
-/* label_text_index: label_column_index for text or varchar */
+/*
+ * label_text_index: label_column_index for text or varchar
+ *
+ * A text that is too long for a label is not detoasted: it may have a gigabyte,
+ * and the caller's memory may last as long as a statement.
+ */
 int
 label_text_index(const Labels *labels, Datum value)
 {
-	text	   *t = DatumGetTextPP(value);
+	text	   *t;
 
+	if (toast_raw_datum_size(value) - VARHDRSZ >= NAMEDATALEN)
+		return -1;
+	t = DatumGetTextPP(value);
 	for (int i = 0; i < labels->count; i++)
 	{
 		const char *label = labels->label[i];

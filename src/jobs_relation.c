@@ -144,6 +144,9 @@ learn(JobsRelation *relation, bool again)
 	KnownRelation *entry = hash_search(known_relations, &relation->relid, HASH_FIND, NULL);
 	Relation	rel = relation->rel;
 
+	/* the count before the look: what changes meanwhile is still to be seen */
+	uint64		seen = invalidations;
+
 	if (entry && entry->valid)
 	{
 		/*
@@ -157,23 +160,22 @@ learn(JobsRelation *relation, bool again)
 		}
 		*relation = entry->relation;
 		relation->rel = rel;
-		relation->seen = invalidations;
 		dlist_move_head(&relations_by_use, &entry->node);
 	}
 	else
 	{
-		relation->seen = invalidations;
 		jobs_shape_check(relation, again);
 		relation->version = ++last_version;
 
 		entry = enter_relation(relation->relid);
 		entry->relation = *relation;
 		entry->relation.rel = NULL;
-		entry->looked_below = relation->seen;
+		entry->looked_below = seen;
 
 		/* what changed during the look is looked at again next time */
-		entry->valid = invalidations == relation->seen;
+		entry->valid = invalidations == seen;
 	}
+	relation->seen = seen;
 
 	/* policies and privileges differ by user, so these are not remembered */
 	relation->has_policies = relation->has_row_security &&

@@ -238,23 +238,25 @@ jobs_relation_close(JobsRelation *relation)
 /*
  * jobs_relation_verify
  *
- * Raises 55000 if the relation is no longer what it was as the call began.  To
- * be called after each point where user code may have run.  What such
+ * Raises 55000 if the relation is no longer what it was as the call began.
+ * Returns false if nothing at all has changed since the last look.  To be
+ * called after each point where user code may have run.  What such
  * code has changed in a subtransaction and rolled back stays in the relation
  * cache until the relation is opened anew.
  */
-void
+bool
 jobs_relation_verify(JobsRelation *relation)
 {
 	JobsShape	before;
 
 	if (relation->seen == invalidations)
-		return;
+		return false;
 	relation_close(relation_open(relation->relid, NoLock), NoLock);
 	before = relation->shape;
 	learn(relation, true);
 	if (!jobs_shape_equal(&before, &relation->shape))
 		jobs_relation_changed(relation);
+	return true;
 }
 
 /*

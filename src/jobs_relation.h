@@ -49,7 +49,7 @@ typedef struct JobsRelation
 /* jobs_relation.c */
 extern void jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode);
 extern void jobs_relation_close(JobsRelation *relation);
-extern void jobs_relation_verify(JobsRelation *relation);
+extern bool jobs_relation_verify(JobsRelation *relation);
 extern char *jobs_relation_name(const JobsRelation *relation);
 extern char *jobs_relation_display_name(Relation rel);
 extern bool jobs_relation_tells_locked(const JobsRelation *relation);

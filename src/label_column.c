@@ -4,7 +4,8 @@
  *	  A column of labels (status, origin), and its type in one relation.
  *
  * A label's Oid is valid as long as its enum is as it was when the relation
- * was checked; jobs_relation_verify() makes sure of that after each statement.
+ * was checked; statement_execute() makes sure of that before and after each
+ * statement, also of labels that only a filter names.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,6 +51,20 @@ enum_find_label(const CatCList *labels, const char *label)
 		if (strcmp(NameStr(get_label(labels, i)->enumlabel), label) == 0)
 			return get_label(labels, i)->oid;
 	return InvalidOid;
+}
+
+/* enum_label_is: has the label of this Oid this text? */
+bool
+enum_label_is(Oid oid, const char *label)
+{
+	HeapTuple	tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(oid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = strcmp(NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel), label) == 0;
+	ReleaseSysCache(tuple);
+	return result;
 }
 
 /* enum_labels_kept: does each label of "before" still have its Oid? */

@@ -265,6 +265,15 @@ UPDATE meddled.chunked SET status = 'PENDING';
 CREATE TRIGGER y BEFORE UPDATE ON meddled.chunked FOR EACH ROW EXECUTE FUNCTION meddle();
 CALL chunked('DROP TRIGGER IF EXISTS y ON meddled.chunked');
 SELECT status, count(*) FROM meddled.chunked GROUP BY 1;
+-- a label that the filters name
+CREATE TYPE meddled.place AS ENUM ('CLIENT', 'OVH');
+ALTER TABLE meddled.chunked ALTER origin DROP DEFAULT, ALTER origin TYPE meddled.place USING 'OVH';
+UPDATE meddled.chunked SET status = 'PENDING';
+SET ddl.deed = 'ALTER TYPE meddled.place RENAME VALUE ''OVH'' TO ''LOCAL''';
+CALL cancel_jobs_in_chunks(batch(1), '{"origin": "OVH"}', 1);
+\echo :SQLSTATE
+SET ddl.deed = '';
+SELECT status, origin, count(*) FROM meddled.chunked WHERE batch_id = batch(1) GROUP BY 1, 2;
 
 -- a view between commits: another one in its place
 UPDATE jobs SET status = 'PENDING';

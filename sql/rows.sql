@@ -76,9 +76,10 @@ UPDATE jobs SET status = CASE runs WHEN 200 THEN 'CANCELING' WHEN 300 THEN 'ERRO
 WHERE batch_id = batch(1);
 SELECT right(id::text, 2) AS job, status, left(error, 50) AS error FROM cancel_jobs_preview(batch(1)) ORDER BY id;
 ROLLBACK;
--- a label of it that is another one by the end
+-- a label of it that is another one by the end, or gone with the extension
 BEGIN;
-ALTER TABLE jobs ALTER COLUMN status TYPE text, ALTER COLUMN status SET DEFAULT 'PENDING';
+ALTER TABLE jobs ALTER COLUMN status TYPE text, ALTER COLUMN status SET DEFAULT 'PENDING',
+	ALTER COLUMN origin DROP DEFAULT, ALTER COLUMN origin TYPE text, ALTER COLUMN progress TYPE int;
 CREATE FUNCTION alter_labels() RETURNS bool LANGUAGE plpgsql AS $$
 DECLARE
 	deed text := current_setting('test.deed');
@@ -90,6 +91,9 @@ BEGIN
 		ALTER TYPE jobstatus RENAME VALUE 'x' TO 'ERROR';
 	ELSIF deed = 'add' THEN
 		ALTER TYPE jobstatus ADD VALUE 'PAUSED';
+	ELSIF deed = 'drop' THEN
+		SET LOCAL client_min_messages = warning;
+		DROP EXTENSION pasqal_jobs CASCADE;
 	END IF;
 	RETURN true;
 END
@@ -98,6 +102,8 @@ CREATE VIEW altering AS SELECT * FROM jobs WHERE alter_labels();
 SET LOCAL pasqal_jobs.jobs_table = 'altering';
 SET LOCAL test.deed = 'swap';
 SELECT state, message, hint FROM failure($$SELECT * FROM cancel_jobs_preview(batch(1))$$);
+SET LOCAL test.deed = 'drop';
+SELECT state, message FROM failure($$SELECT * FROM cancel_jobs_preview(batch(1))$$);
 SET LOCAL test.deed = 'add';
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
 ROLLBACK;

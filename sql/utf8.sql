@@ -38,6 +38,12 @@ ROLLBACK;
 \x on
 SELECT * FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('é', 70))));
 SELECT octet_length(message) AS message, octet_length(detail) AS detail FROM failure(format($$SELECT cancel_jobs(batch(1), '{%s: 1}')$$, to_json(repeat('€', 100))));
+-- also in a status, of whose text only the beginning is told
+BEGIN;
+ALTER TABLE jobs ALTER COLUMN status TYPE text;
+UPDATE jobs SET status = 'x' || repeat('é', CASE id WHEN job(3) THEN 99 ELSE 1000000 END) WHERE id IN (job(3), job(5));
+SELECT right(id::text, 2) AS job, octet_length(error), left(error, 42), right(error, 5) FROM cancel_jobs_rows(batch(1)) WHERE id IN (job(3), job(5)) ORDER BY id;
+ROLLBACK;
 -- the length of a name is in bytes
 SELECT state, hint FROM failure(format('SELECT create_jobs_table(%L, 2)', repeat('é', 31)));
 \x off

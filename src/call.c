@@ -64,6 +64,21 @@ open_relation(Call *call)
 	jobs_relation_open(&call->relation, call->lockmode);
 }
 
+/* Remembers a label that a filter names: its Oid, and what is meant by it */
+static void
+name_label(Call *call, LabelSet set, Datum value)
+{
+	const LabelColumn *column = &call->relation.shape.labels[set];
+	NamedLabel *named;
+
+	if (!column->is_enum)
+		return;
+	named = palloc(sizeof(NamedLabel));
+	named->oid = DatumGetObjectId(value);
+	strlcpy(named->label, label_column_text(column, value), NAMEDATALEN);
+	call->request.named_labels = lappend(call->request.named_labels, named);
+}
+
 /*
  * call_read_filters
  *
@@ -77,6 +92,13 @@ call_read_filters(Call *call, const GivenFilters *given, Problems *problems)
 	if (given_has_labels(given))
 		open_relation(call);
 	filters_read(&call->request.filters, given, &call->relation, problems);
+	for (int f = 0; f < FILTER_COUNT; f++)
+	{
+		const FilterValues *values = &call->request.filters.of[f];
+
+		for (int i = 0; filter_table[f].kind == TAKES_LABEL && i < values->count; i++)
+			name_label(call, filter_table[f].labels, values->values[i]);
+	}
 }
 
 /*

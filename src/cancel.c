@@ -132,13 +132,15 @@ why_status(CancelState *state, Datum value, bool isnull)
 {
 	JobStatus	status = job_status(state->relation, value, isnull);
 	MemoryContext old;
+	const char *text;
 	const char *why;
 
 	if (status != JOB_STATUS_OTHER && state->why_status[status])
 		return state->why_status[status];
 
+	text = job_status_text(state->relation, value, isnull);
 	old = MemoryContextSwitchTo(state->context);
-	why = psprintf(WHY_STATUS, job_status_text(state->relation, value, isnull));
+	why = psprintf(WHY_STATUS, text);
 	MemoryContextSwitchTo(old);
 
 	if (status != JOB_STATUS_OTHER)

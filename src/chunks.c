@@ -263,7 +263,8 @@ reopen_relation(Work *work)
 
 	jobs_relation_open(relation, work->call->lockmode);
 	if (relation->relid != work->relid ||
-		!jobs_shape_equal(&relation->shape, &work->shape))
+		!jobs_shape_equal(&relation->shape, &work->shape) ||
+		!request_labels_kept(&work->call->request))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("jobs relation \"%s\" was replaced or altered between two chunks", pasqal_jobs_table),

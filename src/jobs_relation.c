@@ -144,6 +144,9 @@ learn(JobsRelation *relation, bool again)
 	KnownRelation *entry = hash_search(known_relations, &relation->relid, HASH_FIND, NULL);
 	Relation	rel = relation->rel;
 
+	/* the count before the look: what changes meanwhile is still to be seen */
+	uint64		seen = invalidations;
+
 	if (entry && entry->valid)
 	{
 		/*
@@ -157,23 +160,22 @@ learn(JobsRelation *relation, bool again)
 		}
 		*relation = entry->relation;
 		relation->rel = rel;
-		relation->seen = invalidations;
 		dlist_move_head(&relations_by_use, &entry->node);
 	}
 	else
 	{
-		relation->seen = invalidations;
 		jobs_shape_check(relation, again);
 		relation->version = ++last_version;
 
 		entry = enter_relation(relation->relid);
 		entry->relation = *relation;
 		entry->relation.rel = NULL;
-		entry->looked_below = relation->seen;
+		entry->looked_below = seen;
 
 		/* what changed during the look is looked at again next time */
-		entry->valid = invalidations == relation->seen;
+		entry->valid = invalidations == seen;
 	}
+	relation->seen = seen;
 
 	/* policies and privileges differ by user, so these are not remembered */
 	relation->has_policies = relation->has_row_security &&
@@ -236,23 +238,25 @@ jobs_relation_close(JobsRelation *relation)
 /*
  * jobs_relation_verify
  *
- * Raises 55000 if the relation is no longer what it was as the call began.  To
- * be called after each point where user code may have run.  What such
+ * Raises 55000 if the relation is no longer what it was as the call began.
+ * Returns false if nothing at all has changed since the last look.  To be
+ * called after each point where user code may have run.  What such
  * code has changed in a subtransaction and rolled back stays in the relation
  * cache until the relation is opened anew.
  */
-void
+bool
 jobs_relation_verify(JobsRelation *relation)
 {
 	JobsShape	before;
 
 	if (relation->seen == invalidations)
-		return;
+		return false;
 	relation_close(relation_open(relation->relid, NoLock), NoLock);
 	before = relation->shape;
 	learn(relation, true);
 	if (!jobs_shape_equal(&before, &relation->shape))
 		jobs_relation_changed(relation);
+	return true;
 }
 
 /*

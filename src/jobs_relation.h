@@ -17,6 +17,9 @@
 #include "label_column.h"
 #include "row_locks.h"
 
+/* How many bytes of a status are told; an enum's label has no more */
+#define MAX_STATUS_TEXT	200
+
 /* What the code relies on while it reads the relation's rows */
 typedef struct JobsShape
 {
@@ -46,7 +49,7 @@ typedef struct JobsRelation
 /* jobs_relation.c */
 extern void jobs_relation_open(JobsRelation *relation, LOCKMODE lockmode);
 extern void jobs_relation_close(JobsRelation *relation);
-extern void jobs_relation_verify(JobsRelation *relation);
+extern bool jobs_relation_verify(JobsRelation *relation);
 extern char *jobs_relation_name(const JobsRelation *relation);
 extern char *jobs_relation_display_name(Relation rel);
 extern bool jobs_relation_tells_locked(const JobsRelation *relation);

@@ -8,9 +8,11 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "mb/pg_wchar.h"
 #include "parser/parse_relation.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -151,10 +153,26 @@ job_status(const JobsRelation *relation, Datum value, bool isnull)
 	return index < 0 ? JOB_STATUS_OTHER : (JobStatus) index;
 }
 
-/* job_status_text: the same as text, "null" for null; see label_column_text */
+/*
+ * job_status_text
+ *
+ * The same as text, "null" for null; see label_column_text.  Of a long text
+ * only the beginning, and three dots: each of a million jobs may have one.
+ */
 const char *
 job_status_text(const JobsRelation *relation, Datum value, bool isnull)
 {
-	return isnull ? "null" :
-		label_column_text(&relation->shape.labels[LABELS_OF_STATUS], value);
+	const LabelColumn *column = &relation->shape.labels[LABELS_OF_STATUS];
+	text	   *start;
+	int			len;
+
+	if (isnull)
+		return "null";
+	if (column->is_enum || toast_raw_datum_size(value) - VARHDRSZ <= MAX_STATUS_TEXT)
+		return label_column_text(column, value);
+
+	/* a character that the slice cuts begins behind what is kept */
+	start = DatumGetTextPSlice(value, 0, MAX_STATUS_TEXT + MAX_MULTIBYTE_CHAR_LEN);
+	len = pg_mbcliplen(VARDATA_ANY(start), VARSIZE_ANY_EXHDR(start), MAX_STATUS_TEXT);
+	return psprintf("%.*s...", len, VARDATA_ANY(start));
 }

@@ -4,12 +4,14 @@
  *	  A column of labels (status, origin), and its type in one relation.
  *
  * A label's Oid is valid as long as its enum is as it was when the relation
- * was checked; jobs_relation_verify() makes sure of that after each statement.
+ * was checked; statement_execute() makes sure of that before and after each
+ * statement, also of labels that only a filter names.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_collation_d.h"
 #include "catalog/pg_enum.h"
@@ -49,6 +51,19 @@ enum_find_label(const CatCList *labels, const char *label)
 		if (strcmp(NameStr(get_label(labels, i)->enumlabel), label) == 0)
 			return get_label(labels, i)->oid;
 	return InvalidOid;
+}
+
+/* enum_label_is: has the label of this Oid this text? */
+bool
+enum_label_is(Oid oid, const char *label)
+{
+	HeapTuple	tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(oid));
+	bool		result = HeapTupleIsValid(tuple) &&
+	strcmp(NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel), label) == 0;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
 }
 
 /* enum_labels_kept: does each label of "before" still have its Oid? */
@@ -189,12 +204,20 @@ label_column_equal(const LabelColumn *column, Datum a, Datum b)
 	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, a, b));
 }
 
-/* label_text_index: label_column_index for text or varchar */
+/*
+ * label_text_index: label_column_index for text or varchar
+ *
+ * A text that is too long for a label is not detoasted: it may have a gigabyte,
+ * and the caller's memory may last as long as a statement.
+ */
 int
 label_text_index(const Labels *labels, Datum value)
 {
-	text	   *t = DatumGetTextPP(value);
+	text	   *t;
 
+	if (toast_raw_datum_size(value) - VARHDRSZ >= NAMEDATALEN)
+		return -1;
+	t = DatumGetTextPP(value);
 	for (int i = 0; i < labels->count; i++)
 	{
 		const char *label = labels->label[i];

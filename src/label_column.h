@@ -25,6 +25,7 @@ typedef struct LabelColumn
 
 extern CatCList *enum_labels(Oid type);
 extern Oid	enum_find_label(const CatCList *labels, const char *label);
+extern bool enum_label_is(Oid oid, const char *label);
 extern bool enum_labels_kept(const CatCList *before, const CatCList *now);
 extern const char *label_column_init(LabelColumn *column, const Labels *labels,
 									 const FormData_pg_attribute *attr);

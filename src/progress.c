@@ -10,18 +10,18 @@
 
 #include <math.h>
 
-#include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
 
+#include "cancel.h"
 #include "progress.h"
 
 /*
  * How many jobs failed for one reason.  A reason contains a status, which may
- * be any text.  So there are limits to the bytes that are compared, the
- * reasons that are counted, and those that are shown.
+ * be any text.  So there are limits to the reasons that are counted, and to
+ * those that are shown.
  */
 #define REASON_BYTES	256
 #define MAX_REASONS		10000
@@ -29,9 +29,12 @@
 
 typedef struct Reason
 {
-	char		why[REASON_BYTES];	/* hash key; its first bytes */
+	char		why[REASON_BYTES];	/* hash key */
 	uint64		jobs;
 } Reason;
+
+StaticAssertDecl(sizeof(WHY_STATUS) + MAX_STATUS_TEXT + 3 <= REASON_BYTES,
+				 "a reason must fit its key");
 
 /* progress_begin: starts at zero; allocates in the current context */
 void
@@ -179,13 +182,9 @@ progress_end(const Progress *progress)
 	initStringInfo(&detail);
 	for (int i = 0; i < Min(list_length(reasons), SHOWN_REASONS); i++)
 	{
-		size_t		len;
-
 		reason = list_nth(reasons, i);
-		len = strlen(reason->why);
-		/* a character may have been cut */
-		appendStringInfo(&detail, "%s%.*s (" UINT64_FORMAT ").", i > 0 ? "\n" : "",
-						 pg_mbcliplen(reason->why, len, len), reason->why, reason->jobs);
+		appendStringInfo(&detail, "%s%s (" UINT64_FORMAT ").", i > 0 ? "\n" : "",
+						 reason->why, reason->jobs);
 		shown += reason->jobs;
 	}
 	rest = list_length(reasons) - SHOWN_REASONS;

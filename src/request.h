@@ -9,7 +9,16 @@
 #ifndef PASQAL_JOBS_REQUEST_H
 #define PASQAL_JOBS_REQUEST_H
 
+#include "nodes/pg_list.h"
+
 #include "filters.h"
+
+/* A label of an enum that a filter names, and its Oid as it was read */
+typedef struct NamedLabel
+{
+	Oid			oid;
+	char		label[NAMEDATALEN];
+} NamedLabel;
 
 typedef struct Request
 {
@@ -37,6 +46,9 @@ typedef struct Request
 	bool		has_running_status;
 	Datum		running_status;
 
+	/* The labels of its filters; other sessions may rename them meanwhile */
+	List	   *named_labels;	/* of NamedLabel */
+
 	/* how many jobs may be canceled; 0: no limit */
 	uint64		max_jobs;
 
@@ -49,6 +61,22 @@ static inline bool
 request_lists_jobs(const Request *request)
 {
 	return filter_present(&request->filters, FILTER_ID);
+}
+
+/* Do the labels that the filters name still have their Oids? */
+static inline bool
+request_labels_kept(const Request *request)
+{
+	ListCell   *cell;
+
+	foreach(cell, request->named_labels)
+	{
+		const NamedLabel *named = lfirst(cell);
+
+		if (!enum_label_is(named->oid, named->label))
+			return false;
+	}
+	return true;
 }
 
 #endif							/* PASQAL_JOBS_REQUEST_H */

@@ -139,7 +139,7 @@ put_preview(const pg_uuid_t *id, NullableDatum status, const char *why, void *ar
 
 /*
  * Releases the labels of our own JobStatus.  Raises 55000 if one of them was
- * renamed meanwhile: rows would show the new name.
+ * renamed or dropped meanwhile: rows would show the new name, or none.
  */
 static void
 release_labels(Rows *rows, Oid type)
@@ -152,7 +152,8 @@ release_labels(Rows *rows, Oid type)
 	if (!kept)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a label of type %s was renamed during the call", format_type_be(type)),
+				 errmsg("a label of type %s was renamed or dropped during the call",
+						format_type_extended(type, -1, FORMAT_TYPE_ALLOW_INVALID)),
 				 errhint("Call again when the change is complete.")));
 }
 

@@ -34,6 +34,17 @@
 
 #include "statement_text.h"
 
+/*
+ * Raises 55000 if the relation, or a label that a filter names, is no longer
+ * what it was
+ */
+static void
+verify(const Request *request)
+{
+	if (jobs_relation_verify(request->relation) && !request_labels_kept(request))
+		jobs_relation_changed(request->relation);
+}
+
 /* Builds a statement with its text, and has it parsed */
 static SPIPlanPtr
 prepare(Statement *statement, int options)
@@ -166,7 +177,7 @@ make_plan(const PlanKey *key, Statement *statement, SPIPlanPtr *plan)
 		saved = saved_plan_enter(key, relation->version, *plan);
 		if (saved == NULL || keep_if_suitable(saved, whole_batch))
 			return saved;
-		jobs_relation_verify(relation);
+		verify(statement->request);
 	}
 	*plan = prepare(statement, options);
 	return saved_plan_enter(key, relation->version, *plan);
@@ -349,7 +360,7 @@ statement_execute(StatementKind kind, const Request *request,
 		return;
 	/* other sessions may have done what no lock stops, such as ALTER TYPE */
 	AcceptInvalidationMessages();
-	jobs_relation_verify(request->relation);
+	verify(request);
 	if (kind == STATEMENT_LOCK && request->relation->row_locks == ROW_LOCKS_NONE)
 		jobs_relation_changed(request->relation);	/* a partition was
 													 * attached that cannot be
@@ -362,5 +373,5 @@ statement_execute(StatementKind kind, const Request *request,
 		saved = make_plan(&key, &statement, &receiver.plan);
 	run_plan(saved, &receiver, &options);
 	MemoryContextSwitchTo(context); /* SPI leaves its own as the current one */
-	jobs_relation_verify(request->relation);
+	verify(request);
 }

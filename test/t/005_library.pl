@@ -145,6 +145,16 @@ SKIP:
 	my ($before, $after) = map { /^faults\|(\d+)/ ? $1 : () } @counts;
 	note "page faults of a call: ", ($after - $before) / 20;
 	cmp_ok(($after - $before) / 20, '<', 50, 'a call of 500 jobs takes its memory where the last one left it');
+
+	# a status of type text may be as long as it likes
+	$node->safe_psql('postgres', q{
+		ALTER TABLE jobs ALTER status DROP DEFAULT, ALTER status TYPE text;
+		INSERT INTO jobs (batch_id, project_id, runs, status)
+		SELECT md5('long')::uuid, md5('project')::uuid, 1, n || repeat('x', 1000000) FROM generate_series(1, 20) AS n});
+	my $peak = q{(regexp_match(pg_read_file('/proc/' || pg_backend_pid() || '/status'), 'VmHWM:\s+(\d+)'))[1]::int8};
+	my $call = q{SELECT count(*) FROM cancel_jobs_rows(md5('%s')::uuid);};
+	(undef, $before, undef, $after) = split /\n/, $node->safe_psql('postgres', join "\n", sprintf($call, 'batch'), "SELECT $peak;", sprintf($call, 'long'), "SELECT $peak;");
+	cmp_ok($after - $before, '<', 10000, 'long texts of a status take no memory') or diag "$before kB, $after kB";
 }
 
 # It is not loaded where it could not take over what the session has set: in the

@@ -384,8 +384,9 @@ my %effects = (
 		is(answer($canceled), '14|1', 'a whole batch');
 		is_refused('clerk', "SELECT cancel_jobs('$batch[2]')", qr/permission denied for table jobs/, 'through the function only');
 		answer("CREATE TABLE payroll AS TABLE jobs");
-		run_as('clerk', "SET pasqal_jobs.jobs_table = 'public.payroll'; SELECT app.cancel_batch('$batch[2]')");
+		run_as('clerk', "SET pasqal_jobs.jobs_table = 'public.payroll'; SET pasqal_jobs.running_status = 'ERROR'; SELECT app.cancel_batch('$batch[2]')");
 		is(answer("SELECT count(*) FROM payroll WHERE batch_id = '$batch[2]' AND status = 'CANCELED'"), 0, 'on its own table only');
+		is(answer("SELECT count(*) FROM jobs WHERE batch_id = '$batch[2]' AND start_timestamp IS NOT NULL AND end_timestamp IS NULL"), 0, 'and nothing but CANCELED');
 		answer('GRANT USAGE ON SCHEMA app TO mallory');
 		is_refused('mallory', "SELECT app.cancel_batch('$batch[3]')", qr/permission denied for function cancel_batch/, 'nobody else');
 	},

@@ -273,7 +273,7 @@ SET ddl.deed = 'ALTER TYPE meddled.place RENAME VALUE ''OVH'' TO ''LOCAL''';
 CALL cancel_jobs_in_chunks(batch(1), '{"origin": "OVH"}', 1);
 \echo :SQLSTATE
 SET ddl.deed = '';
-SELECT status, origin, count(*) FROM meddled.chunked WHERE batch_id = batch(1) GROUP BY 1, 2;
+SELECT status, origin, count(*) FROM meddled.chunked WHERE batch_id = batch(1) GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- a view between commits: another one in its place
 UPDATE jobs SET status = 'PENDING';

@@ -20,8 +20,6 @@ if [ -z "$version" ]; then
 fi
 install_packages gcc libc6-dev "clang-$version" "libclang-rt-$version-dev"
 
-SANDBOX=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
-trap 'rm -rf "$SANDBOX"' EXIT
 corpus=$(realpath -m "${TRUST_CORPUS:-$SANDBOX/corpus}")
 mkdir -p "$corpus"
 # These programs free little, so a short memory of what was freed is enough
@@ -37,7 +35,7 @@ fuzz() {
 	mkdir -p "$corpus/$name"
 	"$SANDBOX/replay_$name" "$name.txt" "$corpus/$name" >/dev/null
 	"$SANDBOX/fuzz_$name" -max_total_time="$seconds" -max_len=700 -rss_limit_mb=4000 -print_final_stats=1 \
-		-artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >"$SANDBOX/$name.log" 2>&1
+		-timeout=60 -artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >"$SANDBOX/$name.log" 2>&1
 }
 
 # both at once; what counts is CPU time
@@ -47,8 +45,11 @@ failed=0
 wait $values || failed=1
 wait $query || failed=1
 for name in values query; do
-	sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log" >>"$corpus/$name.inputs"
-	printf 'fuzz %s: %s inputs in %s s, %s in all\n' "$name" "$(tail -1 "$corpus/$name.inputs")" "$seconds" \
+	# none, if it did not come to its end
+	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log" || true)
+	[ -n "$inputs" ] || failed=1
+	echo "${inputs:-0}" >>"$corpus/$name.inputs"
+	printf 'fuzz %s: %s inputs in %s s, %s in all\n' "$name" "${inputs:-0}" "$seconds" \
 		"$(awk '{ n += $1 } END { printf "%.0f", n }' "$corpus/$name.inputs")"
 	[ "$failed" = 0 ] || tail -40 "$SANDBOX/$name.log"
 done

@@ -138,7 +138,7 @@ run_unless_passed() {
 	local part=$1 settings=$2 start=$SECONDS result=passed
 
 	if has_passed "$settings"; then
-		say "$part has passed with this code, and is not run again"
+		say "$part has passed with this code and these tests, and is not run again"
 		return
 	fi
 	say "$part, about ${MINUTES[$part]} minutes"

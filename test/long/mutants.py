@@ -291,7 +291,7 @@ class Trial:
         self.regress, self.specs = (re.search(rf'^{name} = (.*)', makefile, re.M)[1].split()
                                     for name in ('REGRESS', 'ISOLATION'))
         if sources.keys() - TESTS.keys():
-            sys.exit(f'TESTS has no {", ".join(sources.keys() - TESTS.keys())}')
+            sys.exit(f'TESTS in test/long/mutants.py has no tests for {", ".join(sources.keys() - TESTS.keys())}')
         for name in ' '.join(TESTS.values()).split():
             if name not in self.regress + self.specs and not Path('test/t', f'{name}.pl').exists():
                 sys.exit(f'TESTS: there is no test {name}')
@@ -489,7 +489,7 @@ def main():
         mutants = [m for m in mutants if lines[m.file].intersection(range(
             sources[m.file].count('\n', 0, m.start) + 1, sources[m.file].count('\n', 0, m.end) + 2))]
     if not mutants:
-        sys.exit('there is no such mutant: nothing was tried')
+        sys.exit('no mutant has such a name, or is in a line that has changed: nothing was tried')
 
     digest = hashlib.sha256()
     for path in sorted(p for top in ('src', 'sql', 'expected', 'test/isolation', 'test/t', 'test/long')

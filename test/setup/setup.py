@@ -356,7 +356,7 @@ def test_long() -> None:
     # what decides, without a sandbox
     work = Path(tempfile.mkdtemp(prefix="reasons."))
     result, _ = run("python3", "-B", "test/long/mutants.py", "0", "1", "--match", "cancel.c:no_such_function", PASQAL_JOBS_SANDBOX=str(work), RUN_MAKE="make", RUN_TAP="prove")
-    ok(result.status == 1 and "there is no such mutant" in result.output, "mutants of a function that is not there", result)
+    ok(result.status == 1 and "no mutant has such a name" in result.output, "mutants of a function that is not there", result)
     (work / "counts").write_text('{"files": []}')
     (work / "reasons").write_text("\tcancel.c:cancel: return;\n")
     result, _ = run("python3", "-B", "tools/coverage.py", f"{work}/counts", f"{work}/reasons")

@@ -29,13 +29,14 @@ cd "$PROJECT/test/long/fuzz"
 fuzz() {
 	local name=$1 source=$2
 
+	: >"$SANDBOX/$name.log"
 	gcc -O1 -I../../../src "fuzz_$name.c" replay.c "../../../src/$source" -lm -o "$SANDBOX/replay_$name"
 	"clang-$version" -g -O2 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		-I../../../src "fuzz_$name.c" "../../../src/$source" -lm -o "$SANDBOX/fuzz_$name"
 	mkdir -p "$corpus/$name"
 	"$SANDBOX/replay_$name" "$name.txt" "$corpus/$name" >/dev/null
 	"$SANDBOX/fuzz_$name" -max_total_time="$seconds" -max_len=700 -rss_limit_mb=4000 -print_final_stats=1 \
-		-timeout=60 -artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >"$SANDBOX/$name.log" 2>&1
+		-timeout=60 -artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >>"$SANDBOX/$name.log" 2>&1
 }
 
 # both at once; what counts is CPU time
@@ -46,7 +47,7 @@ wait $values || failed=1
 wait $query || failed=1
 for name in values query; do
 	# none, if it did not come to its end
-	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log" || true)
+	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log")
 	[ -n "$inputs" ] || failed=1
 	echo "${inputs:-0}" >>"$corpus/$name.inputs"
 	printf 'fuzz %s: %s inputs in %s s, %s in all\n' "$name" "${inputs:-0}" "$seconds" \

@@ -32,6 +32,8 @@ def read_reasons(path):
             if not line[0].isspace():
                 reason = line.strip()
                 continue
+            if reason is None or line.count(':') < 2:
+                sys.exit(f'{path}: this takes a reason above it, and has the form FILE:FUNCTION: TEXT: {line.strip()}')
             name, function, text = line.split(':', 2)
             reasons[name.strip(), function.strip(), words(text)] = reason
     return reasons

@@ -20,8 +20,6 @@ if [ -z "$version" ]; then
 fi
 install_packages gcc libc6-dev "clang-$version" "libclang-rt-$version-dev"
 
-SANDBOX=$(mktemp -d "${TMPDIR:-/tmp}/pasqal_jobs.XXXXXX")
-trap 'rm -rf "$SANDBOX"' EXIT
 corpus=$(realpath -m "${TRUST_CORPUS:-$SANDBOX/corpus}")
 mkdir -p "$corpus"
 # These programs free little, so a short memory of what was freed is enough
@@ -31,13 +29,14 @@ cd "$PROJECT/test/long/fuzz"
 fuzz() {
 	local name=$1 source=$2
 
+	: >"$SANDBOX/$name.log"
 	gcc -O1 -I../../../src "fuzz_$name.c" replay.c "../../../src/$source" -lm -o "$SANDBOX/replay_$name"
 	"clang-$version" -g -O2 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		-I../../../src "fuzz_$name.c" "../../../src/$source" -lm -o "$SANDBOX/fuzz_$name"
 	mkdir -p "$corpus/$name"
 	"$SANDBOX/replay_$name" "$name.txt" "$corpus/$name" >/dev/null
 	"$SANDBOX/fuzz_$name" -max_total_time="$seconds" -max_len=700 -rss_limit_mb=4000 -print_final_stats=1 \
-		-artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >"$SANDBOX/$name.log" 2>&1
+		-timeout=60 -artifact_prefix="$SANDBOX/crash_$name." "$corpus/$name" >>"$SANDBOX/$name.log" 2>&1
 }
 
 # both at once; what counts is CPU time
@@ -47,8 +46,11 @@ failed=0
 wait $values || failed=1
 wait $query || failed=1
 for name in values query; do
-	sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log" >>"$corpus/$name.inputs"
-	printf 'fuzz %s: %s inputs in %s s, %s in all\n' "$name" "$(tail -1 "$corpus/$name.inputs")" "$seconds" \
+	# none, if it did not come to its end
+	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$SANDBOX/$name.log")
+	[ -n "$inputs" ] || failed=1
+	echo "${inputs:-0}" >>"$corpus/$name.inputs"
+	printf 'fuzz %s: %s inputs in %s s, %s in all\n' "$name" "${inputs:-0}" "$seconds" \
 		"$(awk '{ n += $1 } END { printf "%.0f", n }' "$corpus/$name.inputs")"
 	[ "$failed" = 0 ] || tail -40 "$SANDBOX/$name.log"
 done

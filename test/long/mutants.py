@@ -273,6 +273,8 @@ def read_accepted(path):
         if not line.strip() or line.startswith('#'):
             continue
         if line[0].isspace():
+            if reason is None:
+                sys.exit(f'{path}: this takes a reason above it: {words(line)}')
             accepted[words(line)] = reason
         else:
             reason = line
@@ -289,7 +291,7 @@ class Trial:
         self.regress, self.specs = (re.search(rf'^{name} = (.*)', makefile, re.M)[1].split()
                                     for name in ('REGRESS', 'ISOLATION'))
         if sources.keys() - TESTS.keys():
-            sys.exit(f'TESTS has no {", ".join(sources.keys() - TESTS.keys())}')
+            sys.exit(f'TESTS in test/long/mutants.py has no tests for {", ".join(sources.keys() - TESTS.keys())}')
         for name in ' '.join(TESTS.values()).split():
             if name not in self.regress + self.specs and not Path('test/t', f'{name}.pl').exists():
                 sys.exit(f'TESTS: there is no test {name}')
@@ -302,8 +304,11 @@ class Trial:
 
     @staticmethod
     def server(what):
-        subprocess.run(['pg_ctl', '-D', SANDBOX / 'data', '-l', SANDBOX / 'log', '-m', 'immediate', '-w', what],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        done = subprocess.run(['pg_ctl', '-D', SANDBOX / 'data', '-l', SANDBOX / 'log', '-m', 'immediate', '-w', what],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        # without it all tests would fail, and every mutant seem to be noticed
+        if what == 'start' and done.returncode != 0:
+            sys.exit('the server does not start:\n' + (SANDBOX / 'log').read_text(encoding='utf-8', errors='replace')[-2000:])
 
     def fresh_server(self):
         self.server('stop')
@@ -415,12 +420,13 @@ class Trial:
 class Results:
     """What is known of each mutant, and the lines that say it"""
 
-    def __init__(self, header):
+    def __init__(self, header, wanted):
+        self.wanted = wanted
         self.verdicts = {}
         self.controls = collections.Counter()
         earlier = sys.stdin.read().splitlines()
         if earlier and earlier[0] != header:
-            sys.exit(f'the results are not of this run, "{header}", but of "{earlier[0]}"')
+            sys.exit(f'the results are not of this run, "{header}", but of "{earlier[0]}": TRUST_STATE must name another file')
         if not earlier:
             print(header, flush=True)
         for line in earlier[1:]:
@@ -431,7 +437,7 @@ class Results:
     def note(self, verdict, kind, by, name):
         if kind == 'control':
             self.controls[verdict] += 1
-        else:
+        elif name in self.wanted:   # an earlier run may have had others
             self.verdicts[name] = (verdict, kind)
 
     def add(self, verdict, kind, by, name):
@@ -471,7 +477,7 @@ def main():
     parser.add_argument('seed', type=int, nargs='?', default=1)
     parser.add_argument('--match', action='append')
     parser.add_argument('--changes', type=Path)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
 
     sources = {path.name: path.read_text(encoding='utf-8') for path in sorted(Path('src').glob('*.c'))}
     mutants = [m for file, text in sources.items() for m in mutants_of(file, text)]
@@ -482,12 +488,14 @@ def main():
         lines = changed_lines(args.changes.read_text(encoding='utf-8'))
         mutants = [m for m in mutants if lines[m.file].intersection(range(
             sources[m.file].count('\n', 0, m.start) + 1, sources[m.file].count('\n', 0, m.end) + 2))]
+    if not mutants:
+        sys.exit('no mutant has such a name, or is in a line that has changed: nothing was tried')
 
     digest = hashlib.sha256()
-    for path in sorted(p for top in ('src', 'sql', 'expected', 'test/isolation', 'test/t')
-                       for p in Path(top).rglob('*.*') if p.suffix in ('.c', '.h', '.sql', '.out', '.spec', '.pl')):
+    for path in sorted(p for top in ('src', 'sql', 'expected', 'test/isolation', 'test/t', 'test/long')
+                       for p in Path(top).rglob('*.*') if p.suffix in ('.c', '.h', '.sql', '.out', '.spec', '.pl', '.pm')):
         digest.update(path.read_bytes())
-    results = Results(f'seed {args.seed}, sources and tests {digest.hexdigest()[:12]}')
+    results = Results(f'seed {args.seed}, sources and tests {digest.hexdigest()[:12]}', {m.name for m in mutants})
 
     # an endless loop may take memory or write a log
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))

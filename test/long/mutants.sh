@@ -25,7 +25,16 @@ while [ $# -gt 0 ]; do
 	case $1 in
 		--since)
 			# the sandbox has another HOME, and the repository may be another user's
-			git -c safe.directory='*' -C "$PROJECT" diff -U0 "$2" -- src >"$SANDBOX/changes"
+			revision=${2:?--since takes a revision}
+			(
+				cd "$PROJECT"
+				git() { command git -c safe.directory='*' "$@"; }
+				git diff -U0 --merge-base "$revision" -- src
+				# a file that git does not know yet
+				git ls-files -oz --exclude-standard src | while read -rd '' file; do
+					git diff -U0 --no-index /dev/null "$file" || true
+				done
+			) >"$SANDBOX/changes"
 			arguments+=(--changes "$SANDBOX/changes")
 			shift
 			;;
@@ -35,6 +44,8 @@ while [ $# -gt 0 ]; do
 done
 
 touch "$state"
+# an earlier run may have ended within a line
+[ -z "$(tail -c 1 "$state")" ] || echo >>"$state"
 cp "$state" "$SANDBOX/earlier"
 tap_command "$PWD"
 as_server env RUN_TAP="${TAP[*]}" \

@@ -70,8 +70,16 @@ sandbox_create
 sandbox_start "autovacuum = off"
 
 compare() {
+	local attempt
+
+	# the server may still recover from a crash that the fault before has caused; that it
+	# does not answer is no sign of this one
+	for attempt in $(seq 60); do
+		! psql -Xqc '' 2>/dev/null || break
+		sleep 1
+	done
 	dropdb --if-exists mutant 2>/dev/null
-	createdb mutant
+	createdb mutant || { say "the server does not answer"; exit 1; }
 	psql -Xq -d mutant -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION pasqal_jobs' \
 		-f test/long/oracle.sql -f test/long/oracle_run.sql >/dev/null 2>&1
 	PGOPTIONS='-c oracle.enough=1' psql -Xq -d mutant -v ON_ERROR_STOP=1 -c "CALL oracle.run(4711, $cases)" >"$SANDBOX/out" 2>&1 &&

@@ -66,7 +66,9 @@ reports=$(find "$SANDBOX/reports" -type f | wc -l)
 if [ "$reports" -gt 0 ]; then
 	head -n 60 "$SANDBOX"/reports/*
 fi
-if grep -E 'runtime error|AddressSanitizer|terminated by signal' "$SANDBOX/log"; then
+# UBSan's, beside ASan, come into the server's log
+reports=$((reports + $(grep -c 'runtime error' "$SANDBOX/log" || true)))
+if grep -E -m 20 -A 12 'runtime error|AddressSanitizer|terminated by signal' "$SANDBOX/log"; then
 	failed=1
 fi
 printf 'sanitizers: %d regression tests passed, %d oracle cases, %d s of torture, %d reports\n' "$passed" "$cases" "$seconds" "$reports"

@@ -322,6 +322,49 @@ def test_time_zones() -> None:
 
 
 # ---------------------------------------------------------------------------
+# The long runs
+# ---------------------------------------------------------------------------
+
+def test_long() -> None:
+    state = Path(tempfile.mkdtemp(prefix="state."))
+    for env, words in (({"TRUST_TIMES": "0"}, "TRUST_TIMES=0 is not a number from 1 to"), ({"TRUST_CASES": "many"}, "TRUST_CASES=many is not a number from 1 to"),
+                       ({"TRUST_STATE": str(state)}, "cannot be written: it takes a file"), ({"TRUST_STATE": f"{state}/no/state"}, "cannot be written: it takes a file")):
+        result, _ = run("test/long/run.sh", "fuzz", **env)
+        ok(result.status == 2 and words in result.output, f"test/long/run.sh with {env} does nothing and says why", result)
+
+    copy = copy_of_project({"test/long/fuzz.sh": "#!/bin/bash\necho this part fails; exit 1\n"})
+    # half a line, of a machine that stopped
+    (state / "state").write_text("|fuzz 0123456789 15.20 seed 20230323|pas")
+    result, left = run("test/long/run.sh", "fuzz", cwd=copy, TRUST_STATE=f"{state}/state")
+    ok(result.status == 1 and re.search("^fuzz +FAILED ", result.output, re.M) and result.output.count("0 parts passed, 1 failed") == 1
+       and "again: TRUST_SEED=20230323 test/long/run.sh fuzz" in result.output, "test/long/run.sh with a part that fails", result.output)
+    ok("this part fails" in (state / "state.fuzz.log").read_text(), "what it has printed is kept")
+    ok(not left, "and nothing else", *left)
+    (copy / "test/long/fuzz.sh").write_text("#!/bin/bash\necho fuzz: this part passes\n")
+    for again in "", " and is not run again":
+        result, _ = run("test/long/run.sh", "fuzz", cwd=copy, TRUST_STATE=f"{state}/state")
+        ok(result.status == 0 and re.search("^fuzz +passed .* fuzz: this part passes$", result.output, re.M)
+           and ("is not run again" in result.output) == bool(again), f"a part that passes{again}", result.output)
+    with open(copy / "sql/setup.sql", "a") as file:
+        file.write("-- a test that has changed\n")
+    (copy / "test/long/fuzz.sh").write_text("#!/bin/bash\nexit 1\n")
+    result, _ = run("test/long/run.sh", "fuzz", cwd=copy, TRUST_STATE=f"{state}/state")
+    ok(result.status == 1, "unless a test has changed", result.output)
+    shutil.rmtree(copy)
+    shutil.rmtree(state)
+
+    # what decides, without a sandbox
+    work = Path(tempfile.mkdtemp(prefix="reasons."))
+    result, _ = run("python3", "-B", "test/long/mutants.py", "0", "1", "--match", "cancel.c:no_such_function", PASQAL_JOBS_SANDBOX=str(work), RUN_MAKE="make", RUN_TAP="prove")
+    ok(result.status == 1 and "no mutant has such a name" in result.output, "mutants of a function that is not there", result)
+    (work / "counts").write_text('{"files": []}')
+    (work / "reasons").write_text("\tcancel.c:cancel: return;\n")
+    result, _ = run("python3", "-B", "tools/coverage.py", f"{work}/counts", f"{work}/reasons")
+    ok(result.status == 1 and "takes a reason above it" in result.output, "a line of coverage.txt without a reason", result)
+    shutil.rmtree(work)
+
+
+# ---------------------------------------------------------------------------
 # Terminals and signals
 # ---------------------------------------------------------------------------
 
@@ -391,7 +434,7 @@ def test_signals() -> None:
         interrupt(kind, ["test/suite.sh", part], until, seconds, f"{seconds} s after {until}")
 
 
-CASES = {"messages": test_messages, "versions": test_versions, "environments": test_environments, "builds": test_other_builds, "zones": test_time_zones,
+CASES = {"messages": test_messages, "versions": test_versions, "environments": test_environments, "builds": test_other_builds, "zones": test_time_zones, "long": test_long,
          "demo": test_demo, "signals": test_signals}
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ TESTS = {
     'encoder.c': 'calls rows 010_oracle 013_limits',
     'filters.c': 'filters problems http 004_encodings 010_oracle 022_docs',
     'format_value.c': 'rows calls 010_oracle',
-    'http.c': 'http 010_oracle',
+    'http.c': 'http 004_encodings 005_library 010_oracle',
     'jobs_privileges.c': 'security relations 017_rights',
     'jobs_relation.c': 'relations security ddl 002_foreign 003_partitions 015_ddl',
     'jobs_shape.c': 'relations ddl 008_types 015_ddl',

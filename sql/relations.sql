@@ -273,6 +273,7 @@ CREATE TABLE nameless (LIKE jobs INCLUDING DEFAULTS);
 ALTER TABLE nameless ALTER id DROP NOT NULL, ALTER creation_order DROP NOT NULL;
 INSERT INTO nameless SELECT * FROM jobs WHERE id IN (job(1), job(2), job(3), job(4), job(5));
 UPDATE nameless SET creation_order = NULL WHERE id IN (job(1), job(2), job(3));
+UPDATE nameless SET creation_order = 9223372036854775807 WHERE id = job(4);
 INSERT INTO nameless (id, batch_id, project_id, runs, status) VALUES (NULL, batch(1), project(1), 1, 'PENDING'), (NULL, batch(1), project(1), 2, 'PENDING'), (NULL, batch(1), project(1), 3, 'DONE');
 SET pasqal_jobs.jobs_table = 'nameless';
 SELECT * FROM cancel_jobs_preview(batch(1)) ORDER BY id;

@@ -78,6 +78,16 @@ SELECT tried(batch(1)) = :'waited' AS same;
 SET pasqal_jobs.jobs_table = 'tree';
 DROP FOREIGN TABLE far;
 SELECT tried(batch(1)) = :'waited' AS same;
+-- the same below a table that is inherited from
+CREATE TABLE elder (LIKE jobs);
+CREATE TABLE heir () INHERITS (elder);
+SET pasqal_jobs.jobs_table = 'elder';
+SELECT tried(batch(1));
+CREATE FOREIGN TABLE far () INHERITS (heir) SERVER nowhere;
+SELECT state FROM failure($$SELECT cancel_jobs(batch(1))$$);
+DROP FOREIGN TABLE far;
+DROP TABLE heir, elder;
+SET pasqal_jobs.jobs_table = 'tree';
 -- and if it comes in the midst of a call
 CREATE ROLE regress_pasqal_operator;
 GRANT USAGE ON FOREIGN SERVER nowhere TO regress_pasqal_operator;
@@ -106,27 +116,34 @@ DROP FOREIGN DATA WRAPPER nowhere CASCADE;
 RESET pasqal_jobs.jobs_table;
 
 -- a job that a policy keeps is told from one that is locked by xmax, which needs SELECT on the table
-CREATE ROLE regress_pasqal_operator;
-SELECT format('GRANT SELECT (%s), UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_operator', string_agg(quote_ident(attname), ', '))
+CREATE ROLE "regress_pasqal odd";
+SELECT format('GRANT SELECT (%s), UPDATE (status, updated_at, end_timestamp) ON jobs TO "regress_pasqal odd"', string_agg(quote_ident(attname), ', '))
 FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 \gexec
-SET ROLE regress_pasqal_operator;
+SET ROLE "regress_pasqal odd";
 SELECT tried(batch(1)) = :'waited' AS same;
 RESET ROLE;
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY read ON jobs FOR SELECT USING (true);
 CREATE POLICY write ON jobs FOR UPDATE USING (user_id = 'alice');
-SET ROLE regress_pasqal_operator;
+SET ROLE "regress_pasqal odd";
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 RESET ROLE;
-GRANT SELECT ON jobs TO regress_pasqal_operator;
-SET ROLE regress_pasqal_operator;
+GRANT SELECT ON jobs TO "regress_pasqal odd";
+SET ROLE "regress_pasqal odd";
 SELECT tried(batch(1));
 RESET ROLE;
+-- ... that the call's own transaction has locked, in a savepoint
+BEGIN;
+SAVEPOINT a;
+SELECT right(id::text, 2) AS job FROM jobs WHERE id = job(2) FOR KEY SHARE;
+SET LOCAL ROLE "regress_pasqal odd";
+SELECT tried(batch(1));
+ROLLBACK;
 DROP POLICY read ON jobs;
 DROP POLICY write ON jobs;
 ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
-DROP OWNED BY regress_pasqal_operator;
-DROP ROLE regress_pasqal_operator;
+DROP OWNED BY "regress_pasqal odd";
+DROP ROLE "regress_pasqal odd";
 RESET pasqal_jobs.locked_jobs;
 
 -- times: a worker started the job, and touched it, after the transaction began

@@ -197,6 +197,15 @@ ALTER TABLE jobs ENABLE ALWAYS TRIGGER keep_one;
 SELECT tried(batch(1));
 DROP TRIGGER keep_one ON jobs;
 DROP FUNCTION keep_one;
+-- nor does what a rule keeps
+CREATE TABLE ruled (LIKE jobs);
+INSERT INTO ruled SELECT * FROM jobs;
+CREATE RULE below_400 AS ON UPDATE TO ruled DO INSTEAD
+	UPDATE jobs SET status = NEW.status, updated_at = NEW.updated_at, end_timestamp = NEW.end_timestamp WHERE id = OLD.id AND runs < 400 RETURNING *;
+SET pasqal_jobs.jobs_table = 'ruled';
+SELECT tried(batch(1), '{"status": ["PENDING", "RUNNING"]}');
+RESET pasqal_jobs.jobs_table;
+DROP TABLE ruled;
 -- what may be canceled, and a preview, have no limit
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SELECT tried(batch(1), '{"min_runs": 200}');

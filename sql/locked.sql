@@ -134,10 +134,12 @@ GRANT SELECT ON jobs TO "regress_pasqal odd";
 SET ROLE "regress_pasqal odd";
 SELECT tried(batch(1));
 RESET ROLE;
--- ... that the call's own transaction has locked, in a savepoint
+-- ... that the call's own transaction has locked, in a savepoint; both before and in
+-- one is a MultiXact, as are the locks of others
 BEGIN;
+SELECT right(id::text, 2) AS job FROM jobs WHERE id = job(4) FOR KEY SHARE;
 SAVEPOINT a;
-SELECT right(id::text, 2) AS job FROM jobs WHERE id = job(2) FOR KEY SHARE;
+SELECT right(id::text, 2) AS job FROM jobs WHERE id IN (job(2), job(4)) ORDER BY 1 FOR SHARE;
 SET LOCAL ROLE "regress_pasqal odd";
 SELECT tried(batch(1));
 ROLLBACK;

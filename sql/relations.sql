@@ -297,6 +297,15 @@ INSERT INTO nameless SELECT * FROM nameless WHERE id IN (job(1), job(3));
 INSERT INTO nameless SELECT * FROM nameless WHERE id = job(2);
 SELECT tried(batch(1));
 SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(2), job(3), job(1))));
+-- ... of a long list, too, also if the UPDATE goes another way than the first read
+CREATE INDEX ON nameless (id);
+SET enable_seqscan = off;
+BEGIN;
+SELECT right(id::text, 2) AS job, error
+FROM cancel_jobs_rows(batch(1), (SELECT jsonb_build_object('id', jsonb_agg(x)) FROM (SELECT md5(n::text)::uuid FROM generate_series(1, 60000) AS n UNION SELECT job(n) FROM generate_series(1, 3) AS n) AS y (x)))
+WHERE id IN (job(1), job(2), job(3)) ORDER BY 1, 2;
+ROLLBACK;
+RESET enable_seqscan;
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER keep BEFORE UPDATE ON nameless FOR EACH ROW WHEN (NEW.id = job(1)) EXECUTE FUNCTION keep();
 SELECT tried(batch(1));

@@ -209,6 +209,7 @@ DROP TABLE ruled;
 -- what may be canceled, and a preview, have no limit
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SELECT tried(batch(1), '{"min_runs": 200}');
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2), job(98), job(99))));
 SET pasqal_jobs.max_jobs = 4;
 SELECT tried(batch(1));
 -- which also holds for chunks

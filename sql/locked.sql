@@ -124,6 +124,11 @@ SELECT tried(batch(1)) = :'waited' AS same;
 SET ROLE "regress_pasqal odd";
 SELECT tried(batch(1)) = :'waited' AS same;
 RESET ROLE;
+BEGIN;
+ALTER FUNCTION tried(uuid, jsonb) OWNER TO "regress_pasqal odd";
+ALTER FUNCTION tried(uuid, jsonb) SECURITY DEFINER;
+SELECT tried(batch(1)) = :'waited' AS same;
+ROLLBACK;
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY read ON jobs FOR SELECT USING (true);
 CREATE POLICY write ON jobs FOR UPDATE USING (user_id = 'alice');
@@ -143,7 +148,13 @@ SELECT right(id::text, 2) AS job FROM jobs WHERE id IN (job(2), job(4)) ORDER BY
 SET LOCAL ROLE "regress_pasqal odd";
 SELECT tried(batch(1));
 ROLLBACK;
--- ... whose policies hold for the owner, too
+-- ... for the owner of a function that calls
+BEGIN;
+ALTER FUNCTION tried(uuid, jsonb) OWNER TO "regress_pasqal odd";
+ALTER FUNCTION tried(uuid, jsonb) SECURITY DEFINER;
+SELECT tried(batch(1), '{"status": "PENDING"}');
+ROLLBACK;
+-- ... whose policies hold for the owner of the table, too
 BEGIN;
 ALTER TABLE jobs OWNER TO "regress_pasqal odd";
 ALTER TABLE jobs FORCE ROW LEVEL SECURITY;
@@ -194,6 +205,7 @@ CREATE VIEW outcome AS
 SELECT right(id::text, 2) AS job, status, updated_at = now() AS updated, end_timestamp = now() AS ended
 FROM jobs WHERE runs <= 400 ORDER BY 1;
 BEGIN;
+UPDATE jobs SET start_timestamp = NULL, end_timestamp = '2023-03-20 00:00+00' WHERE id = job(4);
 SELECT told(cancel_jobs(batch(1)));
 TABLE outcome;
 -- it is being canceled already, until the worker ends it
@@ -232,6 +244,13 @@ ROLLBACK;
 BEGIN;
 SET LOCAL test.meddle = 'ALTER TYPE status_with_canceling RENAME VALUE ''CANCELING'' TO ''STOPPING''';
 SELECT right(id::text, 2) AS job, error, job->>'status' AS status FROM cancel_jobs_rows(batch(1), jsonb_build_object('id', job(3)));
+ROLLBACK;
+-- or makes of it what only running_status would make a cancel
+BEGIN;
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.status := 'CANCELING'; RETURN NEW; END $$;
+SELECT tried(batch(1), '{"user_id": "alice"}');
+SET LOCAL pasqal_jobs.running_status = 'CANCELED';
+SELECT tried(batch(1), '{"user_id": "alice"}');
 ROLLBACK;
 DROP TRIGGER meddle ON jobs;
 DROP FUNCTION meddle();

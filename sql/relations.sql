@@ -424,6 +424,12 @@ BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.viewers'); ROLLBACK;
 \set VERBOSITY default
 RESET ROLE;
+-- ... where the caller is the owner of a function with SECURITY DEFINER
+ALTER FUNCTION tops.locked(text) SECURITY DEFINER;
+SET ROLE regress_pasqal_viewer;
+BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
+RESET ROLE;
+ALTER FUNCTION tops.locked(text) SECURITY INVOKER;
 GRANT UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqal_viewer;
 SET ROLE regress_pasqal_viewer;
 BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;

@@ -38,6 +38,14 @@ CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE TABLE near_jobs (LIKE jobs);
 CREATE FOREIGN TABLE far_jobs () INHERITS (near_jobs) SERVER nowhere;
+-- ... also to who had the right by a role, which no change of the table tells
+CREATE ROLE regress_pasqal_group;
+GRANT UPDATE ON jobs TO regress_pasqal_group;
+GRANT regress_pasqal_group TO "regress_pasqal odd";
+SET ROLE "regress_pasqal odd";
+SELECT tried(batch(1), '{"user_id": "alice", "status": "PENDING"}');
+RESET ROLE;
+REVOKE regress_pasqal_group FROM "regress_pasqal odd";
 \x on
 SET ROLE "regress_pasqal odd";
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
@@ -50,6 +58,8 @@ SELECT message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
 RESET pasqal_jobs.jobs_table;
 RESET ROLE;
 \x off
+DROP OWNED BY regress_pasqal_group;
+DROP ROLE regress_pasqal_group;
 SET client_min_messages = warning;
 DROP FOREIGN DATA WRAPPER nowhere CASCADE;
 RESET client_min_messages;

@@ -176,6 +176,8 @@ GRANT SELECT, UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_chun
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY seen ON jobs FOR SELECT USING (true);
 CREATE POLICY updated ON jobs FOR UPDATE USING (runs < 400);
+-- ... also once someone has called to whom no policy applies
+SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SET ROLE regress_chunks;
 SELECT tried(batch(1));
 RESET ROLE;
@@ -191,11 +193,23 @@ DROP ROLE regress_chunks;
 CREATE FUNCTION keep_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER keep_one BEFORE UPDATE ON jobs FOR EACH ROW WHEN (OLD.runs = 400) EXECUTE FUNCTION keep_one();
 SELECT tried(batch(1));
+ALTER TABLE jobs ENABLE ALWAYS TRIGGER keep_one;
+SELECT tried(batch(1));
 DROP TRIGGER keep_one ON jobs;
 DROP FUNCTION keep_one;
+-- nor does what a rule keeps
+CREATE TABLE ruled (LIKE jobs);
+INSERT INTO ruled SELECT * FROM jobs;
+CREATE RULE below_400 AS ON UPDATE TO ruled DO INSTEAD
+	UPDATE jobs SET status = NEW.status, updated_at = NEW.updated_at, end_timestamp = NEW.end_timestamp WHERE id = OLD.id AND runs < 400 RETURNING *;
+SET pasqal_jobs.jobs_table = 'ruled';
+SELECT tried(batch(1), '{"status": ["PENDING", "RUNNING"]}');
+RESET pasqal_jobs.jobs_table;
+DROP TABLE ruled;
 -- what may be canceled, and a preview, have no limit
 SELECT count(*) FROM cancel_jobs_preview(batch(1));
 SELECT tried(batch(1), '{"min_runs": 200}');
+SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(1), job(2), job(98), job(99))));
 SET pasqal_jobs.max_jobs = 4;
 SELECT tried(batch(1));
 -- which also holds for chunks

@@ -78,6 +78,16 @@ SELECT tried(batch(1)) = :'waited' AS same;
 SET pasqal_jobs.jobs_table = 'tree';
 DROP FOREIGN TABLE far;
 SELECT tried(batch(1)) = :'waited' AS same;
+-- the same below a table that is inherited from
+CREATE TABLE elder (LIKE jobs);
+CREATE TABLE heir () INHERITS (elder);
+SET pasqal_jobs.jobs_table = 'elder';
+SELECT tried(batch(1));
+CREATE FOREIGN TABLE far () INHERITS (heir) SERVER nowhere;
+SELECT state FROM failure($$SELECT cancel_jobs(batch(1))$$);
+DROP FOREIGN TABLE far;
+DROP TABLE heir, elder;
+SET pasqal_jobs.jobs_table = 'tree';
 -- and if it comes in the midst of a call
 CREATE ROLE regress_pasqal_operator;
 GRANT USAGE ON FOREIGN SERVER nowhere TO regress_pasqal_operator;
@@ -106,35 +116,64 @@ DROP FOREIGN DATA WRAPPER nowhere CASCADE;
 RESET pasqal_jobs.jobs_table;
 
 -- a job that a policy keeps is told from one that is locked by xmax, which needs SELECT on the table
-CREATE ROLE regress_pasqal_operator;
-SELECT format('GRANT SELECT (%s), UPDATE (status, updated_at, end_timestamp) ON jobs TO regress_pasqal_operator', string_agg(quote_ident(attname), ', '))
+CREATE ROLE "regress_pasqal odd";
+SELECT format('GRANT SELECT (%s), UPDATE (status, updated_at, end_timestamp) ON jobs TO "regress_pasqal odd"', string_agg(quote_ident(attname), ', '))
 FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 \gexec
-SET ROLE regress_pasqal_operator;
+-- ... by each user, also after a call of one who may select from all of it
+SELECT tried(batch(1)) = :'waited' AS same;
+SET ROLE "regress_pasqal odd";
 SELECT tried(batch(1)) = :'waited' AS same;
 RESET ROLE;
+BEGIN;
+ALTER FUNCTION tried(uuid, jsonb) OWNER TO "regress_pasqal odd";
+ALTER FUNCTION tried(uuid, jsonb) SECURITY DEFINER;
+SELECT tried(batch(1)) = :'waited' AS same;
+ROLLBACK;
 ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY read ON jobs FOR SELECT USING (true);
 CREATE POLICY write ON jobs FOR UPDATE USING (user_id = 'alice');
-SET ROLE regress_pasqal_operator;
+SET ROLE "regress_pasqal odd";
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 RESET ROLE;
-GRANT SELECT ON jobs TO regress_pasqal_operator;
-SET ROLE regress_pasqal_operator;
+GRANT SELECT ON jobs TO "regress_pasqal odd";
+SET ROLE "regress_pasqal odd";
 SELECT tried(batch(1));
 RESET ROLE;
+-- ... that the call's own transaction has locked, in a savepoint; both before and in
+-- one is a MultiXact, as are the locks of others
+BEGIN;
+SELECT right(id::text, 2) AS job FROM jobs WHERE id = job(4) FOR KEY SHARE;
+SAVEPOINT a;
+SELECT right(id::text, 2) AS job FROM jobs WHERE id IN (job(2), job(4)) ORDER BY 1 FOR SHARE;
+SET LOCAL ROLE "regress_pasqal odd";
+SELECT tried(batch(1));
+ROLLBACK;
+-- ... for the owner of a function that calls
+BEGIN;
+ALTER FUNCTION tried(uuid, jsonb) OWNER TO "regress_pasqal odd";
+ALTER FUNCTION tried(uuid, jsonb) SECURITY DEFINER;
+SELECT tried(batch(1), '{"status": "PENDING"}');
+ROLLBACK;
+-- ... whose policies hold for the owner of the table, too
+BEGIN;
+ALTER TABLE jobs OWNER TO "regress_pasqal odd";
+ALTER TABLE jobs FORCE ROW LEVEL SECURITY;
+SET LOCAL ROLE "regress_pasqal odd";
+SELECT tried(batch(1), '{"status": "PENDING"}');
+ROLLBACK;
 DROP POLICY read ON jobs;
 DROP POLICY write ON jobs;
 ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
-DROP OWNED BY regress_pasqal_operator;
-DROP ROLE regress_pasqal_operator;
+DROP OWNED BY "regress_pasqal odd";
+DROP ROLE "regress_pasqal odd";
 RESET pasqal_jobs.locked_jobs;
 
 -- times: a worker started the job, and touched it, after the transaction began
 BEGIN;
-ALTER TABLE jobs ADD CHECK (end_timestamp >= start_timestamp);
+ALTER TABLE jobs ADD CHECK (end_timestamp >= start_timestamp), ALTER updated_at DROP NOT NULL;
 UPDATE jobs SET start_timestamp = now() + interval '1 s', updated_at = now() + interval '2 s' WHERE id = job(3);
 UPDATE jobs SET start_timestamp = now() - interval '1 s', updated_at = now() - interval '2 s' WHERE id = job(4);
-UPDATE jobs SET start_timestamp = 'infinity' WHERE id = job(2);
+UPDATE jobs SET start_timestamp = 'infinity', updated_at = NULL WHERE id = job(2);
 SELECT told(cancel_jobs(batch(1)));
 SELECT right(id::text, 2) AS job, end_timestamp = start_timestamp AS at_start, end_timestamp = now() AS ended_now, updated_at - now() AS updated
 FROM jobs WHERE id IN (job(1), job(2), job(3), job(4)) ORDER BY 1;
@@ -175,6 +214,7 @@ SELECT right(job->>'id', 2) AS job, job->>'status' AS status, job->'end_timestam
 FROM cancel_jobs_http(batch(1)::text), jsonb_array_elements(body::jsonb->'data'->'jobs') AS job;
 ROLLBACK;
 BEGIN;
+UPDATE jobs SET start_timestamp = NULL, end_timestamp = '2023-03-20 00:00+00' WHERE id = job(4);
 SELECT told(cancel_jobs(batch(1)));
 TABLE outcome;
 -- it is being canceled already, until the worker ends it
@@ -213,6 +253,13 @@ ROLLBACK;
 BEGIN;
 SET LOCAL test.meddle = 'ALTER TYPE status_with_canceling RENAME VALUE ''CANCELING'' TO ''STOPPING''';
 SELECT right(id::text, 2) AS job, error, job->>'status' AS status FROM cancel_jobs_rows(batch(1), jsonb_build_object('id', job(3)));
+ROLLBACK;
+-- or makes of it what only running_status would make a cancel
+BEGIN;
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.status := 'CANCELING'; RETURN NEW; END $$;
+SELECT tried(batch(1), '{"user_id": "alice"}');
+SET LOCAL pasqal_jobs.running_status = 'CANCELED';
+SELECT tried(batch(1), '{"user_id": "alice"}');
 ROLLBACK;
 DROP TRIGGER meddle ON jobs;
 DROP FUNCTION meddle();

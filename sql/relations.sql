@@ -273,6 +273,7 @@ CREATE TABLE nameless (LIKE jobs INCLUDING DEFAULTS);
 ALTER TABLE nameless ALTER id DROP NOT NULL, ALTER creation_order DROP NOT NULL;
 INSERT INTO nameless SELECT * FROM jobs WHERE id IN (job(1), job(2), job(3), job(4), job(5));
 UPDATE nameless SET creation_order = NULL WHERE id IN (job(1), job(2), job(3));
+UPDATE nameless SET creation_order = 9223372036854775807 WHERE id = job(4);
 INSERT INTO nameless (id, batch_id, project_id, runs, status) VALUES (NULL, batch(1), project(1), 1, 'PENDING'), (NULL, batch(1), project(1), 2, 'PENDING'), (NULL, batch(1), project(1), 3, 'DONE');
 SET pasqal_jobs.jobs_table = 'nameless';
 SELECT * FROM cancel_jobs_preview(batch(1)) ORDER BY id;
@@ -296,6 +297,15 @@ INSERT INTO nameless SELECT * FROM nameless WHERE id IN (job(1), job(3));
 INSERT INTO nameless SELECT * FROM nameless WHERE id = job(2);
 SELECT tried(batch(1));
 SELECT tried(batch(1), jsonb_build_object('id', jsonb_build_array(job(2), job(3), job(1))));
+-- ... of a long list, too, also if the UPDATE goes another way than the first read
+CREATE INDEX ON nameless (id);
+SET enable_seqscan = off;
+BEGIN;
+SELECT right(id::text, 2) AS job, error
+FROM cancel_jobs_rows(batch(1), (SELECT jsonb_build_object('id', jsonb_agg(x)) FROM (SELECT md5(n::text)::uuid FROM generate_series(1, 60000) AS n UNION SELECT job(n) FROM generate_series(1, 3) AS n) AS y (x)))
+WHERE id IN (job(1), job(2), job(3)) ORDER BY 1, 2;
+ROLLBACK;
+RESET enable_seqscan;
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER keep BEFORE UPDATE ON nameless FOR EACH ROW WHEN (NEW.id = job(1)) EXECUTE FUNCTION keep();
 SELECT tried(batch(1));
@@ -414,6 +424,12 @@ BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
 BEGIN; SELECT tops.locked('tops.viewers'); ROLLBACK;
 \set VERBOSITY default
 RESET ROLE;
+-- ... where the caller is the owner of a function with SECURITY DEFINER
+ALTER FUNCTION tops.locked(text) SECURITY DEFINER;
+SET ROLE regress_pasqal_viewer;
+BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;
+RESET ROLE;
+ALTER FUNCTION tops.locked(text) SECURITY INVOKER;
 GRANT UPDATE (status, updated_at, end_timestamp) ON tops.parent TO regress_pasqal_viewer;
 SET ROLE regress_pasqal_viewer;
 BEGIN; SELECT tops.locked('tops.invoker'); ROLLBACK;

@@ -33,33 +33,41 @@ GRANT SELECT ON jobs TO regress_pasqal_operator;
 -- the GRANT that helps can be typed as it is shown
 CREATE ROLE "regress_pasqal odd";
 GRANT SELECT, UPDATE (status, updated_at) ON jobs TO "regress_pasqal odd";
-CREATE VIEW some_jobs AS SELECT * FROM jobs;
+CREATE VIEW "some jobs" AS SELECT * FROM jobs;
 CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE TABLE near_jobs (LIKE jobs);
 CREATE FOREIGN TABLE far_jobs () INHERITS (near_jobs) SERVER nowhere;
+-- ... also to who had the right by a role, which no change of the table tells
+CREATE ROLE regress_pasqal_group;
+GRANT UPDATE ON jobs TO regress_pasqal_group;
+GRANT regress_pasqal_group TO "regress_pasqal odd";
+SET ROLE "regress_pasqal odd";
+SELECT tried(batch(1), '{"user_id": "alice", "status": "PENDING"}');
+RESET ROLE;
+REVOKE regress_pasqal_group FROM "regress_pasqal odd";
 \x on
 SET ROLE "regress_pasqal odd";
 SELECT * FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SELECT hint FROM failure($$SELECT cancel_jobs(batch(1), '{"status": "PENDING"}')$$);
 SELECT hint FROM failure($$SELECT * FROM cancel_jobs_http(batch(1)::text, 'status=PENDING')$$);
-SET pasqal_jobs.jobs_table = 'some_jobs';
+SET pasqal_jobs.jobs_table = '"some jobs"';
 SELECT message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
 SET pasqal_jobs.jobs_table = 'far_jobs';
 SELECT message, hint FROM failure($$SELECT cancel_jobs(batch(1))$$);
 RESET pasqal_jobs.jobs_table;
 RESET ROLE;
 \x off
+DROP OWNED BY regress_pasqal_group;
+DROP ROLE regress_pasqal_group;
 SET client_min_messages = warning;
 DROP FOREIGN DATA WRAPPER nowhere CASCADE;
 RESET client_min_messages;
 DROP TABLE near_jobs;
-DROP VIEW some_jobs;
-DROP OWNED BY "regress_pasqal odd";
-DROP ROLE "regress_pasqal odd";
+DROP VIEW "some jobs";
 -- a schema that may not be used
 CREATE SCHEMA "Closed";
-SET ROLE regress_pasqal_operator;
+SET ROLE "regress_pasqal odd";
 SET pasqal_jobs.jobs_table = '"Closed".jobs';
 SELECT cancel_jobs(batch(1));
 \echo :SQLSTATE
@@ -69,6 +77,8 @@ SELECT cancel_jobs(batch(1));
 RESET pasqal_jobs.jobs_table;
 RESET ROLE;
 DROP SCHEMA "Closed";
+DROP OWNED BY "regress_pasqal odd";
+DROP ROLE "regress_pasqal odd";
 -- EXECUTE can be taken away
 REVOKE EXECUTE ON FUNCTION cancel_jobs(uuid, jsonb) FROM PUBLIC;
 SET ROLE regress_pasqal_operator;

@@ -63,7 +63,7 @@ $node->safe_psql('postgres', qq{
 is($node->safe_psql('postgres', q{
 	BEGIN;
 	SELECT count(cancel_jobs(batch(n))) FROM generate_series(1, 5000) AS n;
-	SELECT count(*) > 4990, count(DISTINCT objid) = count(*), bool_and(classid = 'jobs'::regclass AND objsubid = 20554 AND mode = 'ExclusiveLock')
+	SELECT count(*) > 4990, count(DISTINCT objid) = count(*), bool_and(database = (SELECT oid FROM pg_database WHERE datname = 'postgres') AND classid = 'jobs'::regclass AND objsubid = 20554 AND mode = 'ExclusiveLock')
 	FROM pg_locks WHERE locktype = 'advisory';
 	ROLLBACK}), "5000\nt|t|t", 'a transaction that cancels 5,000 batches takes a lock for each');
 is($node->safe_psql('postgres', q{

@@ -4,14 +4,17 @@
 TRUNCATE jobs;
 SELECT submit(batch(n), 1 + 10 * n) FROM generate_series(1, 3) AS n;
 -- PENDING before RUNNING, each by creation_order, each chunk committed
-CREATE TABLE committed (n serial, xid xid8, runs int);
-CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO committed (xid, runs) VALUES (pg_current_xact_id(), NEW.runs); RETURN NULL; END $$;
+CREATE TABLE committed (n serial, xid xid8, runs int, ended timestamptz, at timestamptz DEFAULT clock_timestamp());
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO committed (xid, runs, ended) VALUES (pg_current_xact_id(), NEW.runs, NEW.end_timestamp); RETURN NULL; END $$;
 CREATE TRIGGER note AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION note();
 UPDATE jobs SET status = CASE WHEN creation_order IN (11, 14) THEN 'RUNNING' ELSE 'PENDING' END::jobstatus WHERE creation_order BETWEEN 11 AND 15;
 TRUNCATE committed;
-SET pasqal_jobs.chunk_pause = '1ms';
+SET pasqal_jobs.chunk_pause = '50ms';
 CALL cancel_jobs_in_chunks(batch(1), '{}', 2);
 SELECT dense_rank() OVER (ORDER BY xid) AS chunk, array_agg(runs ORDER BY runs) AS runs FROM committed GROUP BY xid ORDER BY xid;
+-- no job ends before the pause does after which it is canceled
+SELECT bool_and(ended >= before + interval '50 ms') AS after_pause
+FROM (SELECT min(ended) AS ended, lag(max(at)) OVER (ORDER BY xid) AS before FROM committed GROUP BY xid) AS chunks;
 SELECT status, count(*) FROM jobs WHERE batch_id = batch(1) GROUP BY 1 ORDER BY 1;
 RESET pasqal_jobs.chunk_pause;
 CALL cancel_jobs_in_chunks(batch => batch(1));

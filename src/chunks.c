@@ -359,8 +359,8 @@ cancel_chunk(Work *work, size_t count, bool wait)
 }
 
 /*
- * Sleeps between two chunks.  The new transaction has no snapshot and no lock
- * yet.
+ * Sleeps between two chunks, in a transaction that has no snapshot and no
+ * lock, and begins another one, whose time is that of the next chunk.
  */
 static void
 pause_between_chunks(int pause)
@@ -377,11 +377,12 @@ pause_between_chunks(int pause)
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 
 		if (left <= 0)
-			return;
+			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, wait_event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	SPI_commit();
 }
 
 /* Moves the jobs that were put off to the front, and returns their number */

@@ -67,6 +67,8 @@ FROM (VALUES ('id', ''), ('id', '0000000100004000800000000000000'), ('id', '0000
 			 ('start_date', '202-01-01T00:00Z'), ('start_date', '2023/01-01T00:00Z'), ('start_date', '2023-x-01T00:00Z'), ('start_date', '2023-01/01T00:00Z'),
 			 ('start_date', '2023-01-T00:00Z'), ('start_date', '2023-01-01'), ('start_date', '2023-01-01T:00Z'), ('start_date', '2023-01-01T00-00Z'),
 			 ('start_date', '2023-01-01T00:Z'), ('start_date', '2023-01-01T00:00:Z'), ('start_date', '2023-01-01T00:00+02:'), ('start_date', '2023-01-01T00:00+02:0'),
+			 ('start_date', '02023-01-01T00:00Z'), ('start_date', '2023-001-01T00:00Z'), ('start_date', '2023-01-001T00:00Z'), ('start_date', '2023-01-01T000:00Z'),
+			 ('start_date', '2023-01-01T00:000Z'), ('start_date', '2023-01-01T00:00:000Z'), ('start_date', '2023-01-01T00:00+002'), ('start_date', '2023-01-01T00:00+02:000'),
 			 ('start_date', '2023-01-01T00:00+020'), ('start_date', '2023-01-01T00:00-24:00'),
 			 ('start_date', '1e'), ('start_date', '1e+'), ('start_date', '1e-x'), ('start_date', '1.5.5'), ('start_date', '.'), ('start_date', '+'), ('start_date', '5x'),
 			 ('start_date', '1e99999999999999999999'), ('start_date', '-1e309'),

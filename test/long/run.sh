@@ -19,7 +19,7 @@
 # crashes, TRUST_MUTANTS=N the mutants.
 
 # On two cores that do nothing else
-declare -A MINUTES=([lint]=1 [model]=3 [oracle]=8 [ddl]=3 [reentrant]=4 [rights]=4 [torture]=11 [deadlocks]=26
+declare -A MINUTES=([lint]=1 [model]=8 [oracle]=8 [ddl]=3 [reentrant]=4 [rights]=4 [torture]=11 [deadlocks]=26
 	[crash]=6 [limits]=4 [sanitizers]=10 [fuzz]=6 [sqlsmith]=6 [mutations]=8 [mutants]=30 [assertions]=18 [races]=12 [valgrind]=20)
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -386,6 +386,11 @@ SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
 \c -
 SET pasqal_jobs.notify_channel = 'a234567890b234567890c234567890d234567890e234567890f234567890g234567890';
 SELECT state, message FROM failure($$SELECT cancel_jobs(batch(1))$$);
+-- what has ended, or was reset, is as if it had never been
+\c -
+BEGIN; SET LOCAL pasqal_jobs.max_jobs = 5; SET LOCAL pasqal_jobs.locked_jobs = 'x'; ROLLBACK;
+SET pasqal_jobs.chunk_pause = 5; RESET pasqal_jobs.chunk_pause; RESET pasqal_jobs.date_filter;
+SELECT tried(batch(1), '{"min_runs": 900}');
 -- it stays an error until it is set right itself
 \c -
 SET client_min_messages = error;

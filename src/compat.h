@@ -48,6 +48,21 @@
 #define guc_malloc(elevel, size)	malloc(size)
 #endif
 
+/* 16 no longer tells a text that was never set from an empty one */
+#if PG_VERSION_NUM < 160000
+#define option_is_set(name) \
+	(GetConfigOption(name, true, false) != NULL)
+#else
+#include "utils/guc_tables.h"
+static inline bool
+option_is_set(const char *name)
+{
+	const struct config_generic *option = find_option(name, false, true, 0);
+
+	return option && option->source != PGC_S_DEFAULT;
+}
+#endif
+
 /* 17 numbers processes, where there were numbers of backends */
 #if PG_VERSION_NUM >= 170000
 #include "storage/procarray.h"

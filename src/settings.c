@@ -156,7 +156,7 @@ check_notify_channel(char **newval, void **extra, GucSource source)
 static void
 look_at_placeholder(CheckedSetting *setting)
 {
-	const char *now = GetConfigOption(setting->name, true, false);
+	const char *now = option_is_set(setting->name) ? GetConfigOption(setting->name, true, false) : NULL;
 	const char *reset = now ? GetConfigOptionResetString(setting->name) : NULL;
 	const char *invalid = NULL;
 

@@ -14,6 +14,14 @@ WORK=$SANDBOX/work
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(gcc make libc6-dev dpkg-dev bison flex perl libipc-run-perl postgresql-common)
 
+# Debian's sources put a part of what they build for any other name into the system
+for kept in "${RACES_PREFIX:-}" "${ASSERT_PREFIX:-}" "${VALGRIND_PREFIX:-}"; do
+	case $kept in
+		"" | *postgres* | *pgsql*) ;;
+		*) say "$kept: the directory of a PostgreSQL that is kept must have postgresql in its name"; exit 2 ;;
+	esac
+done
+
 # Prints apt's options for lists of sources of its own
 source_options() {
 	printf '%s\n' -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$WORK/apt/sources" \

@@ -353,6 +353,9 @@ def test_long() -> None:
     shutil.rmtree(copy)
     shutil.rmtree(state)
 
+    result, _ = run("test/long/races.sh", RACES_PREFIX="/tmp/pg18")
+    ok(result.status == 2 and "must have postgresql in its name" in result.output, "a PostgreSQL is not kept where a part of it would go into the system", result)
+
     # what decides, without a sandbox
     work = Path(tempfile.mkdtemp(prefix="reasons."))
     result, _ = run("python3", "-B", "test/long/mutants.py", "0", "1", "--match", "cancel.c:no_such_function", PASQAL_JOBS_SANDBOX=str(work), RUN_MAKE="make", RUN_TAP="prove")

@@ -35,12 +35,15 @@
 #include "statement_text.h"
 
 /*
- * Raises 55000 if the relation, or a label that a filter names, is no longer
- * what it was
+ * Raises 55000 if the relation, or a label that the request names, is no longer
+ * what it was.  Other sessions may have done what no lock stops, such as ALTER
+ * TYPE, also while the plan was made: after that the statement takes its
+ * snapshot, which sees the rows that such a session has changed with the type.
  */
 static void
 verify(const Request *request)
 {
+	AcceptInvalidationMessages();
 	if (jobs_relation_verify(request->relation) && !request_labels_kept(request))
 		jobs_relation_changed(request->relation);
 }
@@ -358,8 +361,6 @@ statement_execute(StatementKind kind, const Request *request,
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
 	if (request->filters.none_match && !statement_answers_for_named(kind, request))
 		return;
-	/* other sessions may have done what no lock stops, such as ALTER TYPE */
-	AcceptInvalidationMessages();
 	verify(request);
 	if (kind == STATEMENT_LOCK && request->relation->row_locks == ROW_LOCKS_NONE)
 		jobs_relation_changed(request->relation);	/* a partition was

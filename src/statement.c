@@ -17,9 +17,15 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "jit/jit.h"
@@ -27,9 +33,11 @@
 #include "nodes/params.h"
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "statement_text.h"
@@ -193,7 +201,7 @@ typedef struct RowReceiver
 	RowCallback callback;
 	void	   *callback_arg;
 	StatementKind kind;
-	const JobsRelation *relation;
+	const Request *request;
 	SPIPlanPtr	plan;
 } RowReceiver;
 
@@ -217,6 +225,66 @@ plan_is_about(SPIPlanPtr plan, Oid relid)
 	return list_member_oid(source->relationOids, relid);
 }
 
+/*
+ * Has a relation got another file since the snapshot was taken, or is it newer
+ * itself?  Then the snapshot may not see its rows.
+ */
+static bool
+rewritten_since(Oid relid, Snapshot snapshot)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	TransactionId xmin;
+	Oid			file;
+	Relation	classes;
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;			/* dropped this moment */
+	xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	file = ((Form_pg_class) GETSTRUCT(tuple))->relfilenode;
+	ReleaseSysCache(tuple);
+	if (!TransactionIdIsNormal(xmin) || TransactionIdIsCurrentTransactionId(xmin) ||
+		!XidInMVCCSnapshot(xmin, snapshot))
+		return false;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	classes = table_open(RelationRelationId, AccessShareLock);
+	scan = systable_beginscan(classes, ClassOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	result = !HeapTupleIsValid(tuple) || ((Form_pg_class) GETSTRUCT(tuple))->relfilenode != file;
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+	return result;
+}
+
+/*
+ * Raises 40001 if a relation that the plan reads, or a partition or child of
+ * it, was rewritten since the snapshot of the statement was taken: ALTER TABLE
+ * is not MVCC-safe then, and jobs would seem not to be there.  Most statements
+ * take their snapshot when they have all locks.
+ */
+static void
+check_snapshot(SPIPlanPtr plan, const Request *request)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	ListCell   *cell;
+	ListCell   *below;
+
+	if (!request->read_only && !IsolationUsesXactSnapshot())
+		return;
+	foreach(cell, source->relationOids)
+		foreach(below, find_all_inheritors(lfirst_oid(cell), NoLock, NULL))
+		if (rewritten_since(lfirst_oid(below), GetActiveSnapshot()))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to jobs relation \"%s\"",
+						jobs_relation_display_name(request->relation->rel)),
+				 errdetail("Another session rewrote or replaced a table after the snapshot was taken."),
+				 errhint("Call again, under REPEATABLE READ or SERIALIZABLE in a new transaction.")));
+}
+
 /* Has an attribute of a result the type of this column? */
 static bool
 attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
@@ -230,7 +298,8 @@ attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 
 /*
  * Called after planning and before execution: raises 55000 if the plan is not
- * about the relation, or if its rows have other types than expected.
+ * about the relation, or if its rows have other types than expected; 40001 if
+ * they cannot be seen.
  */
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
@@ -255,21 +324,22 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	RowReceiver *receiver = (RowReceiver *) self;
 	StatementKind kind = receiver->kind;
 	bool		fits = (desc->natts == natts[kind] &&
-						plan_is_about(receiver->plan, receiver->relation->relid));
+						plan_is_about(receiver->plan, receiver->request->relation->relid));
 
 	for (int i = 0; i < natts[kind] && fits; i++)
 	{
 		Oid			type = TupleDescAttr(desc, i)->atttypid;
 
 		if (kind == STATEMENT_CANCEL)
-			fits = attribute_fits(receiver->relation, (JobColumn) i, type);
+			fits = attribute_fits(receiver->request->relation, (JobColumn) i, type);
 		else if (OidIsValid(types[i]))
 			fits = type == types[i];
 		else
-			fits = attribute_fits(receiver->relation, columns[i], type);
+			fits = attribute_fits(receiver->request->relation, columns[i], type);
 	}
 	if (!fits)
-		jobs_relation_changed(receiver->relation);
+		jobs_relation_changed(receiver->request->relation);
+	check_snapshot(receiver->plan, receiver->request);
 }
 
 /* Nothing is to be shut down or destroyed */
@@ -351,7 +421,7 @@ statement_execute(StatementKind kind, const Request *request,
 		.callback = callback,
 		.callback_arg = callback_arg,
 		.kind = kind,
-		.relation = request->relation,
+		.request = request,
 	};
 	SPIExecuteOptions options = {
 		.read_only = request->read_only,

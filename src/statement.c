@@ -33,6 +33,7 @@
 #include "nodes/params.h"
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -226,6 +227,19 @@ plan_is_about(SPIPlanPtr plan, Oid relid)
 }
 
 /*
+ * Was this row of a catalog written since the snapshot was taken, by another
+ * transaction?
+ */
+static bool
+written_since(HeapTuple tuple, Snapshot snapshot)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	return TransactionIdIsNormal(xmin) && !TransactionIdIsCurrentTransactionId(xmin) &&
+		XidInMVCCSnapshot(xmin, snapshot);
+}
+
+/*
  * Has a relation got another file since the snapshot was taken, or is it newer
  * itself?  Then the snapshot may not see its rows.
  */
@@ -233,7 +247,7 @@ static bool
 rewritten_since(Oid relid, Snapshot snapshot)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	TransactionId xmin;
+	bool		written;
 	Oid			file;
 	Relation	classes;
 	ScanKeyData key;
@@ -242,11 +256,10 @@ rewritten_since(Oid relid, Snapshot snapshot)
 
 	if (!HeapTupleIsValid(tuple))
 		return false;			/* dropped this moment */
-	xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	written = written_since(tuple, snapshot);
 	file = ((Form_pg_class) GETSTRUCT(tuple))->relfilenode;
 	ReleaseSysCache(tuple);
-	if (!TransactionIdIsNormal(xmin) || TransactionIdIsCurrentTransactionId(xmin) ||
-		!XidInMVCCSnapshot(xmin, snapshot))
+	if (!written)
 		return false;
 
 	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
@@ -259,29 +272,52 @@ rewritten_since(Oid relid, Snapshot snapshot)
 	return result;
 }
 
+/* Was a label of this column renamed, or added, since the snapshot was taken? */
+static bool
+relabeled_since(const LabelColumn *column, Snapshot snapshot)
+{
+	CatCList   *labels;
+	bool		result = false;
+
+	if (!column->is_enum)
+		return false;
+	labels = enum_labels(column->type);
+	for (int i = 0; i < labels->n_members; i++)
+		result = result || written_since(&labels->members[i]->tuple, snapshot);
+	ReleaseSysCacheList(labels);
+	return result;
+}
+
 /*
  * Raises 40001 if a relation that the plan reads, or a partition or child of
- * it, was rewritten since the snapshot of the statement was taken: ALTER TABLE
- * is not MVCC-safe then, and jobs would seem not to be there.  Most statements
- * take their snapshot when they have all locks.
+ * it, was rewritten since the snapshot of the statement was taken, or if a
+ * label was renamed: both are not MVCC-safe, so that jobs would seem not to be
+ * there, or to have other labels.  Most statements take their snapshot when
+ * they have all locks.
  */
 static void
 check_snapshot(SPIPlanPtr plan, const Request *request)
 {
+	const JobsRelation *relation = request->relation;
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	Snapshot	snapshot = GetActiveSnapshot();
+	bool		changed = false;
 	ListCell   *cell;
 	ListCell   *below;
 
 	if (!request->read_only && !IsolationUsesXactSnapshot())
 		return;
+	for (int i = 0; i < LABEL_SET_COUNT; i++)
+		changed = changed || relabeled_since(&relation->shape.labels[i], snapshot);
 	foreach(cell, source->relationOids)
 		foreach(below, find_all_inheritors(lfirst_oid(cell), NoLock, NULL))
-		if (rewritten_since(lfirst_oid(below), GetActiveSnapshot()))
+		changed = changed || rewritten_since(lfirst_oid(below), snapshot);
+	if (changed)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access to jobs relation \"%s\"",
-						jobs_relation_display_name(request->relation->rel)),
-				 errdetail("Another session rewrote or replaced a table after the snapshot was taken."),
+						jobs_relation_display_name(relation->rel)),
+				 errdetail("Another session rewrote or replaced a table, or changed the labels of an enum, after the snapshot was taken."),
 				 errhint("Call again, under REPEATABLE READ or SERIALIZABLE in a new transaction.")));
 }
 

@@ -217,13 +217,17 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-/* Does the plan read the relation that its text was built for? */
+/*
+ * Is the plan about the relation that its text was built for?  That is the
+ * first one that the text names; another view that has its name by now may read
+ * it, too.
+ */
 static bool
 plan_is_about(SPIPlanPtr plan, Oid relid)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 
-	return list_member_oid(source->relationOids, relid);
+	return linitial_oid(source->relationOids) == relid;
 }
 
 /*

@@ -64,7 +64,7 @@ open_relation(Call *call)
 	jobs_relation_open(&call->relation, call->lockmode);
 }
 
-/* Remembers a label that a filter names: its Oid, and what is meant by it */
+/* Remembers a label that the call names: its Oid, and what is meant by it */
 static void
 name_label(Call *call, LabelSet set, Datum value)
 {
@@ -175,6 +175,7 @@ read_running_status(Call *call)
 		/* raises 55P04 for a label that this transaction has added */
 		call->request.running_status = DirectFunctionCall2(enum_in, CStringGetDatum(text),
 														   ObjectIdGetDatum(column->type));
+		name_label(call, LABELS_OF_STATUS, call->request.running_status);
 	}
 	else if (text[0] == '\0')
 		invalid_running_status(call, "A status must not be empty.");

@@ -13,7 +13,10 @@
 
 #include "filters.h"
 
-/* A label of an enum that a filter names, and its Oid as it was read */
+/*
+ * A label of an enum that a filter or running_status names, and its Oid as it
+ * was read
+ */
 typedef struct NamedLabel
 {
 	Oid			oid;
@@ -46,7 +49,10 @@ typedef struct Request
 	bool		has_running_status;
 	Datum		running_status;
 
-	/* The labels of its filters; other sessions may rename them meanwhile */
+	/*
+	 * The labels of its filters and of running_status; other sessions may
+	 * rename them meanwhile
+	 */
 	List	   *named_labels;	/* of NamedLabel */
 
 	/* how many jobs may be canceled; 0: no limit */
@@ -63,7 +69,7 @@ request_lists_jobs(const Request *request)
 	return filter_present(&request->filters, FILTER_ID);
 }
 
-/* Do the labels that the filters name still have their Oids? */
+/* Do the labels that the request names still have their Oids? */
 static inline bool
 request_labels_kept(const Request *request)
 {

@@ -17,9 +17,15 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "jit/jit.h"
@@ -27,20 +33,26 @@
 #include "nodes/params.h"
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
+#include "utils/catcache.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "statement_text.h"
 
 /*
- * Raises 55000 if the relation, or a label that a filter names, is no longer
- * what it was
+ * Raises 55000 if the relation, or a label that the request names, is no longer
+ * what it was.  Other sessions may have done what no lock stops, such as ALTER
+ * TYPE, also while the plan was made: after that the statement takes its
+ * snapshot, which sees the rows that such a session has changed with the type.
  */
 static void
 verify(const Request *request)
 {
+	AcceptInvalidationMessages();
 	if (jobs_relation_verify(request->relation) && !request_labels_kept(request))
 		jobs_relation_changed(request->relation);
 }
@@ -190,7 +202,7 @@ typedef struct RowReceiver
 	RowCallback callback;
 	void	   *callback_arg;
 	StatementKind kind;
-	const JobsRelation *relation;
+	const Request *request;
 	SPIPlanPtr	plan;
 } RowReceiver;
 
@@ -205,13 +217,112 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-/* Does the plan read the relation that its text was built for? */
+/*
+ * Is the plan about the relation that its text was built for?  That is the
+ * first one that the text names; another view that has its name by now may read
+ * it, too.
+ */
 static bool
 plan_is_about(SPIPlanPtr plan, Oid relid)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 
-	return list_member_oid(source->relationOids, relid);
+	return linitial_oid(source->relationOids) == relid;
+}
+
+/*
+ * Was this row of a catalog written since the snapshot was taken, by another
+ * transaction?
+ */
+static bool
+written_since(HeapTuple tuple, Snapshot snapshot)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	return TransactionIdIsNormal(xmin) && !TransactionIdIsCurrentTransactionId(xmin) &&
+		XidInMVCCSnapshot(xmin, snapshot);
+}
+
+/*
+ * Has a relation got another file since the snapshot was taken, or is it newer
+ * itself?  Then the snapshot may not see its rows.
+ */
+static bool
+rewritten_since(Oid relid, Snapshot snapshot)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		written;
+	Oid			file;
+	Relation	classes;
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;			/* dropped this moment */
+	written = written_since(tuple, snapshot);
+	file = ((Form_pg_class) GETSTRUCT(tuple))->relfilenode;
+	ReleaseSysCache(tuple);
+	if (!written)
+		return false;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	classes = table_open(RelationRelationId, AccessShareLock);
+	scan = systable_beginscan(classes, ClassOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	result = !HeapTupleIsValid(tuple) || ((Form_pg_class) GETSTRUCT(tuple))->relfilenode != file;
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+	return result;
+}
+
+/* Was a label of this column renamed, or added, since the snapshot was taken? */
+static bool
+relabeled_since(const LabelColumn *column, Snapshot snapshot)
+{
+	CatCList   *labels;
+	bool		result = false;
+
+	if (!column->is_enum)
+		return false;
+	labels = enum_labels(column->type);
+	for (int i = 0; i < labels->n_members; i++)
+		result = result || written_since(&labels->members[i]->tuple, snapshot);
+	ReleaseSysCacheList(labels);
+	return result;
+}
+
+/*
+ * Raises 40001 if a relation that the plan reads, or a partition or child of
+ * it, was rewritten since the snapshot of the statement was taken, or if a
+ * label was renamed: both are not MVCC-safe, so that jobs would seem not to be
+ * there, or to have other labels.  Most statements take their snapshot when
+ * they have all locks.
+ */
+static void
+check_snapshot(SPIPlanPtr plan, const Request *request)
+{
+	const JobsRelation *relation = request->relation;
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	Snapshot	snapshot = GetActiveSnapshot();
+	bool		changed = false;
+	ListCell   *cell;
+	ListCell   *below;
+
+	if (!request->read_only && !IsolationUsesXactSnapshot())
+		return;
+	for (int i = 0; i < LABEL_SET_COUNT; i++)
+		changed = changed || relabeled_since(&relation->shape.labels[i], snapshot);
+	foreach(cell, source->relationOids)
+		foreach(below, find_all_inheritors(lfirst_oid(cell), NoLock, NULL))
+		changed = changed || rewritten_since(lfirst_oid(below), snapshot);
+	if (changed)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to jobs relation \"%s\"",
+						jobs_relation_display_name(relation->rel)),
+				 errdetail("Another session rewrote or replaced a table, or changed the labels of an enum, after the snapshot was taken."),
+				 errhint("Call again, under REPEATABLE READ or SERIALIZABLE in a new transaction.")));
 }
 
 /* Has an attribute of a result the type of this column? */
@@ -227,7 +338,8 @@ attribute_fits(const JobsRelation *relation, JobColumn column, Oid type)
 
 /*
  * Called after planning and before execution: raises 55000 if the plan is not
- * about the relation, or if its rows have other types than expected.
+ * about the relation, or if its rows have other types than expected; 40001 if
+ * they cannot be seen.
  */
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
@@ -252,21 +364,22 @@ receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 	RowReceiver *receiver = (RowReceiver *) self;
 	StatementKind kind = receiver->kind;
 	bool		fits = (desc->natts == natts[kind] &&
-						plan_is_about(receiver->plan, receiver->relation->relid));
+						plan_is_about(receiver->plan, receiver->request->relation->relid));
 
 	for (int i = 0; i < natts[kind] && fits; i++)
 	{
 		Oid			type = TupleDescAttr(desc, i)->atttypid;
 
 		if (kind == STATEMENT_CANCEL)
-			fits = attribute_fits(receiver->relation, (JobColumn) i, type);
+			fits = attribute_fits(receiver->request->relation, (JobColumn) i, type);
 		else if (OidIsValid(types[i]))
 			fits = type == types[i];
 		else
-			fits = attribute_fits(receiver->relation, columns[i], type);
+			fits = attribute_fits(receiver->request->relation, columns[i], type);
 	}
 	if (!fits)
-		jobs_relation_changed(receiver->relation);
+		jobs_relation_changed(receiver->request->relation);
+	check_snapshot(receiver->plan, receiver->request);
 }
 
 /* Nothing is to be shut down or destroyed */
@@ -348,7 +461,7 @@ statement_execute(StatementKind kind, const Request *request,
 		.callback = callback,
 		.callback_arg = callback_arg,
 		.kind = kind,
-		.relation = request->relation,
+		.request = request,
 	};
 	SPIExecuteOptions options = {
 		.read_only = request->read_only,
@@ -358,8 +471,6 @@ statement_execute(StatementKind kind, const Request *request,
 	Assert(kind != STATEMENT_CANCEL || !request->read_only);
 	if (request->filters.none_match && !statement_answers_for_named(kind, request))
 		return;
-	/* other sessions may have done what no lock stops, such as ALTER TYPE */
-	AcceptInvalidationMessages();
 	verify(request);
 	if (kind == STATEMENT_LOCK && request->relation->row_locks == ROW_LOCKS_NONE)
 		jobs_relation_changed(request->relation);	/* a partition was

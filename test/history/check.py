@@ -114,6 +114,7 @@ class Call:
         self.jobs, self.errors = line.get("jobs"), line.get("errors")
         self.before, self.after = Snapshot(line["before"]), Snapshot(line["after"])
         self.mode, self.ended = line["mode"], line["ended"]
+        self.in_chunks = line["event"] == "chunks"
         named = self.filters.get("id")
         self.named = [named] if isinstance(named, str) else named
         self.session = line["session"]
@@ -150,7 +151,8 @@ class Call:
         return xid != self.xid and xid < self.ended and not self.before.sees(xid)
 
     def takes_lock_of_batch(self):
-        return self.named is None or len(self.named) > 1
+        # nor does a chunk of one job
+        return not self.in_chunks and (self.named is None or len(self.named) > 1)
 
     def may_lock(self, job):
         """Could this call have locked the job?"""
@@ -243,7 +245,7 @@ def check_chunks(line, history):
     history.accounts += len(canceled) + len(left)
     for job in left:
         if call.mode != "skip" or not history.was_held(call, job):
-            yield "chunks", "%s: %s was left; it was %s" % (name, job, [v[2:] for v in call.current(job)])
+            yield "chunks", "%s, %s: %s was left; it was %s" % (name, call.mode, job, [v[2:] for v in call.current(job)])
     if len(left) > line["failed"]:
         yield "chunks", "%s: says that %d have failed, but %d were left" % (name, line["failed"], len(left))
 
@@ -563,6 +565,10 @@ def self_test():
         ("chunks that skip a locked job", None,
          lambda w, c1, c2, t: chunks(w, t, {"mode": "skip", "failed": 1}, f) +
          [{"event": "hold", "xid": 64, "ids": [g]}]),
+        ("chunks that skip, alone in its chunk, a job that another call of the batch has locked", None,
+         lambda w, c1, c2, t: chunks(w, t, {"mode": "skip", "failed": 1}, f) + [call(
+             xid=64, session="2", filters={"id": [g, "y"]}, committed=False, mode="wait", jobs=[g],
+             errors=[["y", "Job was not found in this batch"]], before="61:61:", after="61:66:64", ended=66)]),
         ("chunks that skip a locked job and do not count it", "chunks",
          lambda w, c1, c2, t: chunks(w, t, {"mode": "skip"}, f) + [{"event": "hold", "xid": 64, "ids": [g]}]),
         ("jobs canceled in chunks, but by no call", "canceled", lambda w, c1, c2, t: chunks(w, t, {}, f, g)[1:]),

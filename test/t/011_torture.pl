@@ -217,7 +217,7 @@ sub cancel_sql
 }
 
 # The same in chunks, which cannot be in a transaction. What they cancel is known by
-# the name of the session, and how they do it is set for the session.
+# the name of the session, of each attempt its own, and how they do it is set for it.
 my $chunk_calls = 0;
 sub chunks_sql
 {
@@ -225,12 +225,11 @@ sub chunks_sql
 	my $mode = $relations[$n] eq 'seen' ? 'wait' : pick('wait', 'skip');
 	my $role = pick('owner', 'owner', 'tenant');
 	my $filters = pick(q('{"status": "PENDING"}'), qq('{"id__starts_with": "@{[pick('0' .. '9', 'a' .. 'f')]}"}'), (first_jobs($n)) x 2);
-	my $name = "chunks $$." . $chunk_calls++;
 	my ($plans, $settings) = surroundings();
 	$settings =~ s/ LOCAL / SESSION /g;
 	return {
-		call => 1, chunks => $name, batch => $n, mode => $mode, role => $role, plans => $plans, function => 'cancel_jobs_in_chunks',
-		sql => "RESET ROLE\\; RESET ALL\\; ${settings}SET application_name = '$name'\\; SELECT '\@in', \@self\\;"
+		call => 1, chunks => 1, batch => $n, mode => $mode, role => $role, plans => $plans, function => 'cancel_jobs_in_chunks',
+		sql => "RESET ROLE\\; RESET ALL\\; ${settings}SET application_name = '\@name'\\; SELECT '\@in', \@self\\;"
 		  . " SET pasqal_jobs.jobs_table = $relations[$n]\\; SET pasqal_jobs.locked_jobs = $mode\\; SET pasqal_jobs.chunk_pause = " . pick(0, 0, 3) . ";\n"
 		  . "SELECT $filters AS f \\gset\n\\echo \@filters|:f\n"
 		  . ($role eq 'tenant' ? "SET ROLE tenant;\n" : '')
@@ -395,6 +394,8 @@ sub run
 {
 	my ($what) = @_;
 	my %got = (%$what, ids => [], changed => 0);
+	$got{chunks} = "chunks $$." . $chunk_calls++ if $got{chunks};
+	$got{sql} =~ s/\@name/$got{chunks}/ if $got{chunks};
 	my $vanishes = rand() < 0.02;
 	$client //= connect_client($got{way});
 	# PgBouncer gives the session to others once the transaction has ended

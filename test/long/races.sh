@@ -31,7 +31,7 @@ cancel.c|\? WHY_LOCKED|? WHY_KEPT
 chunks.c|relation->relid != work->relid|false
 chunks.c|!jobs_shape_equal\(&relation->shape, &work->shape\)|false
 ledger.c|if \(entry\)\s+entry->outcome = ANSWERED;|if (entry && entry->outcome == NULL) entry->outcome = ANSWERED;
-statement.c|jobs_relation_verify\(request->relation\);\s+\}|}
+statement.c|\tverify\(request\);\s+\}|}
 statement_text.c|append_sql\(statement, " AND "\);\s+append_cancelable\(statement\);(?=\s+append_conditions)|
 statement_text.c|append_conditions\(statement, true\);(?=\s+if \(tids->count)|
 statement_text.c|append_param\(statement, "j\.batch_id[^;]*;(?=\s+append_sql\(statement, " AND "\);\s+append_cancelable)|append_sql(statement, "true");

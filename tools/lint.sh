@@ -44,6 +44,8 @@ lint pyflakes3 "${#python[@]} Python scripts by pyflakes" pyflakes3 "${python[@]
 lint perlcritic "${#perl[@]} Perl scripts by perlcritic" perlcritic --quiet --severity 5 "${perl[@]}"
 lint pg_bsd_indent "the format of src/ by pgindent" tools/format.sh
 lint python3 "test/races/README.md is what test/races/cells.txt says" python3 -B test/races/races.py check
+lint perl "each fault of test/long/mutate.sh has a place in src/" test/long/mutate.sh --check
+lint perl "each fault of test/long/races.sh has one" test/long/races.sh --check
 [ -z "$quick" ] || { [ "$failed" = 0 ]; exit; }
 
 compile_perl() {
@@ -55,8 +57,6 @@ compile_perl() {
 	return $status
 }
 lint perl "${#perl[@]} Perl scripts compile" compile_perl
-lint perl "each fault of test/long/mutate.sh has a place in src/" test/long/mutate.sh --check
-lint perl "each fault of test/long/races.sh has one" test/long/races.sh --check
 
 # cppcheck, with PostgreSQL's headers but without what it says of them:
 cppcheck_exceptions=(

@@ -94,7 +94,7 @@ figures() {
 	case $1 in
 		oracle | ddl | reentrant | rights | torture | deadlocks) grep -hE '^# (seed|deadlocks|history)' "$2" | sed 's/^# //' ;;
 		crash) grep -E '^# (a cancel|answered)' "$2" | sed 's/^# //' ;;
-		limits) grep -E '^# .*(interrupted|out of memory)' "$2" | sed 's/^# //' ;;
+		limits) grep -E '^# .*(interrupts in|out of memory)' "$2" | sed 's/^# //' ;;
 		*) tail -3 "$2" | grep -E '^(model|sanitizers|fuzz|sqlsmith|lint|mutations|mutants|assertions|races|valgrind)' ;;
 	esac
 }

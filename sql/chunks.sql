@@ -334,7 +334,7 @@ DROP FUNCTION no_procedure;
 CREATE TABLE worded (LIKE jobs);
 ALTER TABLE worded ALTER COLUMN status TYPE text;
 INSERT INTO worded (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
-SELECT job(n), batch(b), project(1), 1, CASE b WHEN 1 THEN 'STATE' || n % 21 WHEN 2 THEN 'x' || repeat('é', 10000) || n % 2 END, n, now(), now()
+SELECT job(n), batch(b), project(1), 1, CASE b WHEN 1 THEN 'STATE' || n % 21 WHEN 2 THEN 'x' || repeat('e', 10000) || n % 2 END, n, now(), now()
 FROM generate_series(1, 50) AS n, generate_series(1, 2) AS b;
 INSERT INTO worded (id, batch_id, project_id, runs, status, creation_order, created_at, updated_at)
 SELECT md5(n::text)::uuid, batch(3), project(1), 1, CASE WHEN n <= 10 THEN 'PAUSED' ELSE 'STATE' || n END, n, now(), now() FROM generate_series(1, 10050) AS n;

@@ -204,12 +204,14 @@ ALTER TYPE status_with_canceling ADD VALUE 'CANCELING' BEFORE 'CANCELED';
 CREATE VIEW outcome AS
 SELECT right(id::text, 2) AS job, status, updated_at = now() AS updated, end_timestamp = now() AS ended
 FROM jobs WHERE runs <= 400 ORDER BY 1;
--- both labels in one answer, each with its job
+-- both labels in one answer, in turns, each with its job
 BEGIN;
+UPDATE jobs SET status = 'RUNNING' WHERE id = job(1);
 SELECT right(job->>'id', 2) AS job, job->>'status' AS status, job->'end_timestamp' = 'null' AS goes_on
 FROM jsonb_array_elements(cancel_jobs(batch(1))->'data'->'jobs') AS job;
 ROLLBACK;
 BEGIN;
+UPDATE jobs SET status = 'RUNNING' WHERE id = job(1);
 SELECT right(job->>'id', 2) AS job, job->>'status' AS status, job->'end_timestamp' = 'null' AS goes_on
 FROM cancel_jobs_http(batch(1)::text), jsonb_array_elements(body::jsonb->'data'->'jobs') AS job;
 ROLLBACK;

@@ -56,7 +56,6 @@ format_value.c|year = 1 - year|year = -year
 format_value.c|days != last->days|days > last->days
 format_value.c|place <= weight|place < weight
 output.c|ones \* 0x20|ones * 0x09
-encoder.c|last->value.label == DatumGetObjectId|last->value.label >= DatumGetObjectId
 X
 }
 
